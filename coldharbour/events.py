@@ -1,0 +1,74 @@
+"""What happened, as typed values that workers emit and observers receive; no behaviour, no I/O."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="kind", tag=True, kw_only=True):
+    """Base of all domain events. `at` is when it happened, UTC."""
+
+    at: datetime
+
+
+class FillRecorded(Event, frozen=True):
+    """A fill entered the lake for the first time. qty in shares, price per share."""
+
+    execution_id: str
+    order_id: str
+    symbol: str
+    side: str
+    qty: Decimal
+    price: Decimal
+
+
+class GapOpened(Event, frozen=True):
+    """The order stream went blind; `reason` is one word (closed, mute, ping_timeout, restart, ...)."""
+
+    gap_id: int
+    reason: str
+
+
+class GapHealed(Event, frozen=True):
+    """What was missed while the stream was blind has been fetched from the broker."""
+
+    gap_id: int
+    blind_s: float
+    orders: int
+    fills: int
+
+
+class MessageQuarantined(Event, frozen=True):
+    """A message of the broker could not be read; it is kept raw."""
+
+    source: str
+    reason: str
+
+
+class WorkerFailed(Event, frozen=True):
+    """A worker failed and will be tried again."""
+
+    worker: str
+    error: str
+
+
+class WorkerParked(Event, frozen=True):
+    """A worker waits for a person to act."""
+
+    worker: str
+    error: str
+
+
+class WorkerGaveUp(Event, frozen=True):
+    """A worker failed too often and was stopped."""
+
+    worker: str
+    error: str
+
+
+AnyEvent = (
+    FillRecorded | GapOpened | GapHealed | MessageQuarantined | WorkerFailed | WorkerParked | WorkerGaveUp
+)

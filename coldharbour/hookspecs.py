@@ -1,0 +1,119 @@
+"""The hooks: everything a plugin can add to Cold Harbour, readable in two minutes.
+
+Hooks are synchronous declarations. They do no I/O, keep no state and return frozen values; the kernel runs
+what they declare. Built-in features come through the same hooks and the same entry-point group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import click
+import pluggy
+from psycopg import AsyncConnection
+from pydantic import BaseModel
+
+from coldharbour.clock import Clock
+from coldharbour.events import Event
+from coldharbour.sessions import ALWAYS, Phase
+from coldharbour.settings import Destination
+
+if TYPE_CHECKING:
+    from coldharbour.broker import Broker
+
+PROJECT = "coldharbour"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """One kind of worker.
+
+    kind: its name in the configuration ([workers.<kind>]) and on the page; unique.
+    settings: the model its TOML table is checked against.
+    run: one async function of (context, settings). A periodic worker's function is one cycle, and may return
+        the seconds to the next one; any other runs until cancelled and accepts `task_status`, on which it
+        calls `started()` when it is ready.
+    every: the settings field that holds the seconds between cycles; "" for a worker that is not periodic.
+    service: the process it runs in: "ingest", "manage", "risk", "web"; "" means the plugin's own process.
+    phases: the market phases in which it runs.
+    per_account: False for one worker for the whole installation.
+    needs: a section of the configuration without which it is not assigned, such as "simulator".
+    exclusive: one at a time per destination across all processes and hosts.
+    stall_s: seconds without a sign of life, in a cycle or before it is ready, after which it is cancelled.
+    """
+
+    kind: str
+    settings: type[BaseModel]
+    run: Callable[..., Awaitable[float | None]]
+    every: str = ""
+    service: str = ""
+    phases: frozenset[Phase] = ALWAYS
+    needs: str = ""
+    per_account: bool = True
+    exclusive: bool = True
+    stall_s: float = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelSpec:
+    """One panel of the pages.
+
+    key: unique name, the panel's element id. title: its heading.
+    package, template: the import package that holds a folder `templates`, and the Jinja template in it.
+    topic: the NOTIFY channel prefix that refreshes it ("raw_channel", "pos_channel", ...).
+    load: reads the template's context for a destination's slug; a failure shows in the panel alone.
+    """
+
+    key: str
+    title: str
+    package: str
+    template: str
+    topic: str
+    load: Callable[[AsyncConnection, str], Awaitable[Mapping[str, Any]]]
+
+
+@hookspec
+def register_workers() -> Sequence[WorkerSpec]:  # type: ignore[empty-body]
+    """Declare the kinds of worker this plugin offers; return [] for none.
+
+    Called once, before any connection opens. Each account's table [workers.<kind>] is checked against
+    WorkerSpec.settings; a kind offered twice stops the start.
+    """
+
+
+@hookspec
+def register_panels() -> Sequence[PanelSpec]:  # type: ignore[empty-body]
+    """Declare the panels this plugin adds to the pages; return [] for none."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to `coldharbour`; a name that exists already stops the start."""
+
+
+@hookspec
+def register_migrations() -> Sequence[Path]:  # type: ignore[empty-body]
+    """Name the folders of numbered SQL migrations that the plugin's own tables need."""
+
+
+@hookspec(firstresult=True)
+def open_broker(
+    destination: Destination, clock: Clock, random: Random
+) -> AbstractAsyncContextManager[Broker] | None:
+    """Return the connection to this account's broker, unopened; None leaves it to the next plugin."""
+
+
+@hookspec
+def on_event(account: str, event: Event) -> None:
+    """Observe a domain event of the account (its slug). Called in the plugin's own process, one at a time.
+
+    Return quickly; what takes long belongs in a worker. An exception is counted and logged, and five within
+    a minute switch the observer off.
+    """

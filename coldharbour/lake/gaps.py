@@ -1,0 +1,44 @@
+"""Blindness: when the order stream has told us too little, and what must be asked again; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from coldharbour.lake.store import NewFill
+
+AUDIBLE = frozenset({"new", "accepted", "partially_filled", "filled"})
+OVERLAP = timedelta(seconds=60)
+NEWS_GRACE = timedelta(seconds=3)
+
+
+def refetch_from(alive_at: datetime | None, cursor: datetime | None, now: datetime) -> datetime | None:
+    """Return the moment from which REST must be read again after a blind time, None for "from the start".
+
+    alive_at: when the stream was last known to deliver. cursor: through where completed pages reach. The
+    earlier of the two counts, less an overlap, since re-reading is harmless and a hole is not.
+    """
+    known = [moment for moment in (alive_at, cursor) if moment is not None]
+    return min(*known, now) - OVERLAP if known else None
+
+
+def is_mute(newest_news: datetime | None, heard_at: datetime, now: datetime) -> bool:
+    """Say whether the broker did something that an open stream should have told us by now.
+
+    newest_news: the newest order change or fill that REST shows. heard_at: the newest change the stream told
+    of, or when it started to listen. A short grace lets a frame that is on its way arrive.
+    """
+    return newest_news is not None and newest_news > heard_at and now - newest_news > NEWS_GRACE
+
+
+def newest_audible(
+    orders: Iterable[tuple[str, datetime]], fills: Iterable[NewFill], known: datetime | None
+) -> datetime | None:
+    """Return the newest moment among changes that a healthy stream always tells of, `known` included.
+
+    The broker is silent about some endings: a sibling's cancel, a replaced take-profit. Those prove nothing.
+    Source: Alpaca's trade_updates, missing sibling events.
+    """
+    moments = [at for status, at in orders if status in AUDIBLE]
+    moments += [fill.transaction_time for fill in fills]
+    return max([*moments, known] if known else moments, default=None)

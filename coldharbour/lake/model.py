@@ -1,0 +1,198 @@
+"""Rows of the lake: what is stored of an order, an activity, a frame; pure translation, no SQL.
+
+A row is the set of columns as JSON will carry them to PostgreSQL; the broker's own bytes ride along
+untouched as `raw_json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from coldharbour.broker.model import Activity, Order, TradeUpdate
+from coldharbour.lake.ids import synthetic_activity_id
+
+Source = Literal["rest", "stream"]
+Row = dict[str, Any]
+
+FINISHED = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})
+SELLS = frozenset({"sell", "sell_short"})
+
+
+class Unstorable(ValueError):
+    """A message that was read but cannot become a row; it belongs in quarantine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What one message or page brings: order rows, activity rows, and which leg hangs under which parent."""
+
+    orders: tuple[Row, ...] = ()
+    activities: tuple[Row, ...] = ()
+    links: tuple[tuple[UUID, UUID], ...] = ()
+
+
+def harvest_order(order: Order, source: Source) -> Harvest:
+    """Return the rows of an order and of every leg nested in it, with the links the nesting proves."""
+    orders, links = [], []
+    for member, parent in _family(order, None):
+        orders.append(order_row(member, source))
+        if parent is not None:
+            links.append((UUID(parent.id), UUID(member.id)))
+    return Harvest(orders=tuple(orders), links=tuple(links))
+
+
+def harvest_update(update: TradeUpdate) -> Harvest:
+    """Return the rows of one stream event: its order, and the fill if it is one."""
+    family = harvest_order(update.order, "stream")
+    fill = fill_row(update)
+    return Harvest(family.orders, (fill,) if fill else (), family.links)
+
+
+def combine(harvests: Iterable[Harvest]) -> Harvest:
+    """Return one harvest with the newest row of each order and one row of each activity.
+
+    One statement cannot touch a row twice, so a batch is reduced by the same rule the table applies.
+    """
+    orders: dict[str, Row] = {}
+    activities: dict[str, Row] = {}
+    links: dict[tuple[UUID, UUID], None] = {}
+    for harvest in harvests:
+        for row in harvest.orders:
+            known = orders.get(row["id"])
+            if known is None or version(row) > version(known):
+                orders[row["id"]] = row
+        for row in harvest.activities:
+            activities.setdefault(row["execution_id"] or row["id"], row)
+        links.update(dict.fromkeys(harvest.links))
+    return Harvest(tuple(orders.values()), tuple(activities.values()), tuple(links))
+
+
+def version(row: Row) -> tuple[bool, datetime, Decimal, bool, bytes]:
+    """Return the key by which the newer of two rows of one order is known (domain.md 3).
+
+    A finished state beats an unfinished one; then `updated_at`, then `filled_qty`, then REST over stream;
+    the payload settles what is left, so that any order of arrival ends in the same row.
+    """
+    return (
+        row["status"] in FINISHED,
+        row["updated_at"],
+        row["filled_qty"],
+        row["source"] == "rest",
+        bytes(row["raw_json"]),
+    )
+
+
+def order_row(order: Order, source: Source) -> Row:
+    """Return the row of one order, its legs left aside. Raises Unstorable for what the table cannot hold."""
+    return {
+        "id": _uuid(order.id),
+        "client_order_id": order.client_order_id,
+        "status": order.status,
+        "symbol": order.symbol,
+        "side": order.side,
+        "order_type": order.type,
+        "order_class": order.order_class,
+        "time_in_force": order.time_in_force,
+        "position_intent": order.position_intent,
+        "qty": order.qty,
+        "notional": order.notional,
+        "filled_qty": order.filled_qty or Decimal(0),
+        "filled_avg_price": order.filled_avg_price,
+        "limit_price": order.limit_price,
+        "stop_price": order.stop_price,
+        "trail_price": order.trail_price,
+        "trail_percent": order.trail_percent,
+        "replaces": _uuid(order.replaces),
+        "replaced_by": _uuid(order.replaced_by),
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "submitted_at": order.submitted_at,
+        "filled_at": order.filled_at,
+        "expired_at": order.expired_at,
+        "expires_at": order.expires_at,
+        "canceled_at": order.canceled_at,
+        "failed_at": order.failed_at,
+        "replaced_at": order.replaced_at,
+        "raw_json": _raw(order.raw),
+        "source": source,
+    }
+
+
+def activity_row(activity: Activity) -> Row:
+    """Return the row of one account activity as REST reports it."""
+    return {
+        "id": activity.id,
+        "execution_id": activity.execution_id if activity.is_fill else None,
+        "activity_type": activity.activity_type,
+        "transaction_time": activity.transaction_time,
+        "activity_date": activity.date,
+        "symbol": activity.symbol or None,
+        "side": activity.side or None,
+        "qty": activity.qty,
+        "price": activity.price,
+        "net_amount": _fill_amount(activity.side, activity.qty, activity.price)
+        if activity.is_fill
+        else activity.net_amount,
+        "order_id": _uuid(activity.order_id),
+        "status": activity.status or None,
+        "raw_json": _raw(activity.raw),
+        "source": "rest",
+    }
+
+
+def fill_row(update: TradeUpdate) -> Row | None:
+    """Return the activity row that a fill on the stream stands for, None for every other event."""
+    if not update.is_fill:
+        return None
+    if update.timestamp is None or not update.execution_id or update.qty is None or update.price is None:
+        raise Unstorable(f"{update.event} of order {update.order.id} without time, execution id, qty or price")
+    return {
+        "id": synthetic_activity_id(update.timestamp, update.execution_id),
+        "execution_id": update.execution_id,
+        "activity_type": "FILL",
+        "transaction_time": update.timestamp,
+        "activity_date": None,
+        "symbol": update.order.symbol,
+        "side": update.order.side,
+        "qty": update.qty,
+        "price": update.price,
+        "net_amount": _fill_amount(update.order.side, update.qty, update.price),
+        "order_id": _uuid(update.order.id),
+        "status": None,
+        "raw_json": _raw(update.raw),
+        "source": "stream",
+    }
+
+
+def _family(order: Order, parent: Order | None) -> Iterator[tuple[Order, Order | None]]:
+    yield order, parent
+    for leg in order.legs:
+        yield from _family(leg, order)
+
+
+def _fill_amount(side: str | None, qty: Decimal | None, price: Decimal | None) -> Decimal | None:
+    if qty is None or price is None:
+        return None
+    return qty * price if side in SELLS else -qty * price
+
+
+def _uuid(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise Unstorable(f"not an order id: {text!r}") from None
+
+
+def _raw(raw: bytes) -> msgspec.Raw:
+    if b"\\u0000" in raw:
+        raise Unstorable("a NUL character, which PostgreSQL cannot hold in text")
+    return msgspec.Raw(raw)

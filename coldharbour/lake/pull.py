@@ -1,0 +1,137 @@
+"""Pulling: what REST knows is brought into the lake; pages, windows, and orders by their ids.
+
+Owns the order of the questions; how they are asked is the broker's, how answers are written the writer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from uuid import UUID
+
+import structlog
+
+from coldharbour.broker import Activity, Broker, NotFound, Priority
+from coldharbour.lake import store
+from coldharbour.lake.store import Cursor, Recorded
+from coldharbour.lake.writer import Lake
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """Brings one account's history from the broker. `alive` is called with every answer."""
+
+    lake: Lake
+    broker: Broker
+    alive: Callable[[], None]
+    priority: Priority = Priority.HEAL
+
+    async def recent(self, since: datetime | None) -> Recorded:
+        """Bring what was submitted or done since a moment, and every order that its fills prove stale."""
+        recorded = await self.orders(since)
+        recorded += await self.activities(since)
+        return recorded + await self.complete(recorded)
+
+    async def complete(self, recorded: Recorded) -> Recorded:
+        """Follow up on what was recorded: orders behind their fills, and missing members of their chains."""
+        follow_up = Recorded()
+        asked: set[UUID] = set()
+        while True:
+            async with self.lake.db.transaction() as conn:
+                wanted = await store.orders_behind_their_fills(conn, self.lake.slug, recorded.activity_ids)
+                wanted += await store.unknown_ancestors(conn, self.lake.slug, recorded.order_ids)
+            missing = set(wanted) - asked
+            if not missing:
+                return follow_up
+            asked |= missing
+            recorded = await self.by_id(missing)
+            follow_up += recorded
+
+    async def orders(self, since: datetime | None) -> Recorded:
+        """Bring the orders submitted since a moment."""
+        recorded = Recorded()
+        async for page in self.broker.walk_orders(since, priority=self.priority):
+            self.alive()
+            recorded += await self.lake.write_orders(page.orders, page.malformed)
+        return recorded
+
+    async def activities(self, since: datetime | None, *, category: str | None = None) -> Recorded:
+        """Bring the activities since a moment, all or of one category."""
+        recorded = Recorded()
+        async for page in self.broker.walk_activities(since, category=category, priority=self.priority):
+            self.alive()
+            recorded += await self.lake.write_activities(page.activities, page.malformed)
+        return recorded
+
+    async def open_orders(self) -> tuple[Recorded, set[UUID]]:
+        """Bring what the broker lists as open; return also the ids it listed. Held legs are not among them."""
+        orders = await self.broker.open_orders(priority=self.priority)
+        self.alive()
+        return await self.lake.write_orders(orders), {UUID(order.id) for order in orders}
+
+    async def by_id(self, ids: Iterable[UUID]) -> Recorded:
+        """Bring orders by id, with their legs. One the broker does not know is logged and left as it is."""
+        recorded = Recorded()
+        for order_id in sorted(ids):
+            try:
+                order = await self.broker.order(str(order_id), priority=self.priority)
+            except NotFound as error:
+                log.warning("pull.unknown_order", destination=self.lake.slug, order=str(order_id), error=str(error))
+            else:
+                recorded += await self.lake.write_orders([order])
+            self.alive()
+        return recorded
+
+
+async def catch_up_orders(puller: Puller, *, started_at: datetime, on_page: Callable[[datetime, int], None]) -> int:
+    """Bring every order since the cursor, moving it page by page; return how many rows were read.
+
+    on_page(reached, rows) reports progress. A crash resumes at the last completed page.
+    """
+    lake, rows = puller.lake, 0
+    async with lake.db.transaction() as conn:
+        cursor = await store.cursor(conn, lake.slug, "orders")
+    since = cursor.position if cursor else None
+    async for page in puller.broker.walk_orders(since, priority=puller.priority):
+        puller.alive()
+        reached = page.resume_after or since or (started_at if page.complete else LONG_AGO)
+        done = started_at if page.complete else None
+        await lake.write_orders(page.orders, page.malformed, cursor=Cursor(reached, None, done))
+        rows += len(page.orders)
+        on_page(reached, rows)
+    return rows
+
+
+async def catch_up_activities(
+    puller: Puller, *, started_at: datetime, overlap_from: Callable[[datetime], datetime], on_page: Callable[[datetime, int], None]
+) -> int:
+    """Bring every activity since the cursor, moving it page by page; return how many rows were read.
+
+    overlap_from: where to begin again behind a finished walk, since rows may appear behind its end.
+    """
+    lake, rows = puller.lake, 0
+    async with lake.db.transaction() as conn:
+        cursor = await store.cursor(conn, lake.slug, "activities")
+    token = cursor.token if cursor else None
+    since = overlap_from(cursor.position) if cursor and token is None else None
+    reached = cursor.position if cursor else LONG_AGO
+    walk = puller.broker.walk_activities(since, page_token=token, priority=puller.priority)
+    async for page in walk:
+        puller.alive()
+        reached = max([reached, *(moment for moment in map(_moment, page.activities) if moment)])
+        moved = Cursor(reached, None, started_at) if page.complete else Cursor(reached, page.next_token)
+        await lake.write_activities(page.activities, page.malformed, cursor=moved)
+        rows += len(page.activities)
+        on_page(reached, rows)
+    return rows
+
+
+def _moment(activity: Activity) -> datetime | None:
+    if activity.transaction_time is not None or activity.date is None:
+        return activity.transaction_time
+    return datetime.combine(activity.date, time(), UTC)

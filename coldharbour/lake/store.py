@@ -1,0 +1,546 @@
+"""The lake's tables: idempotent writes that end the same in any order, and the reads that ingest needs.
+
+Owns all SQL of `account_activities`; never decides what to fetch. Functions take a connection, and the
+caller owns the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row
+
+from coldharbour.lake.model import FINISHED, Harvest, Row
+
+SCHEMA = "account_activities"
+
+ORDER_COLUMNS = {
+    "id": "uuid", "client_order_id": "text", "status": "text", "symbol": "text", "side": "text",
+    "order_type": "text", "order_class": "text", "time_in_force": "text", "position_intent": "text",
+    "qty": "numeric", "notional": "numeric", "filled_qty": "numeric", "filled_avg_price": "numeric",
+    "limit_price": "numeric", "stop_price": "numeric", "trail_price": "numeric", "trail_percent": "numeric",
+    "replaces": "uuid", "replaced_by": "uuid", "created_at": "timestamptz", "updated_at": "timestamptz",
+    "submitted_at": "timestamptz", "filled_at": "timestamptz", "expired_at": "timestamptz",
+    "expires_at": "timestamptz", "canceled_at": "timestamptz", "failed_at": "timestamptz",
+    "replaced_at": "timestamptz", "raw_json": "json", "source": "text",
+}  # fmt: skip
+ACTIVITY_COLUMNS = {
+    "id": "text", "execution_id": "text", "activity_type": "text", "transaction_time": "timestamptz",
+    "activity_date": "date", "symbol": "text", "side": "text", "qty": "numeric", "price": "numeric",
+    "net_amount": "numeric", "order_id": "uuid", "status": "text", "raw_json": "json", "source": "text",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NewFill:
+    """A fill that entered the lake for the first time."""
+
+    execution_id: str
+    order_id: UUID
+    symbol: str
+    side: str
+    qty: Decimal
+    price: Decimal
+    transaction_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a write changed.
+
+    order_ids, activity_ids: rows that are new, newer, or completed by REST. order_news: (status, updated_at)
+    of the orders that moved on, not merely came again from another source. new_fills: seen for the first time.
+    conflicts: activities that came again with other content, kept in quarantine.
+    """
+
+    order_ids: tuple[UUID, ...] = ()
+    order_news: tuple[tuple[str, datetime], ...] = ()
+    activity_ids: tuple[str, ...] = ()
+    new_fills: tuple[NewFill, ...] = ()
+    conflicts: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.order_ids or self.activity_ids)
+
+    def __add__(self, other: Recorded) -> Recorded:
+        return Recorded(
+            self.order_ids + other.order_ids,
+            self.order_news + other.order_news,
+            self.activity_ids + other.activity_ids,
+            self.new_fills + other.new_fills,
+            self.conflicts + other.conflicts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One stream frame as it came off the socket, with what could be read of it."""
+
+    received_at: datetime
+    connection: UUID
+    event: str | None
+    order_id: str | None
+    execution_id: str | None
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An order that may still change; `root` is the order to ask for, since it brings this one with it."""
+
+    id: UUID
+    root: UUID
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far completed pages reach without a hole.
+
+    position: through here everything is in the lake. token: where an unfinished walk stands.
+    complete_through: the moment up to which the last finished walk looked.
+    """
+
+    position: datetime
+    token: str | None = None
+    complete_through: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One blind time of the order stream."""
+
+    id: int
+    blind_from: datetime
+    blind_to: datetime | None
+    reason: str
+    healed_at: datetime | None
+    orders_recovered: int
+    fills_recovered: int
+
+
+def _table(parent: str, slug: str) -> sql.Identifier:
+    return sql.Identifier(SCHEMA, f"{parent}_{slug}")
+
+
+def _names(columns: Iterable[str], prefix: str = "") -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(name) for name in columns)
+
+
+def _typed(columns: dict[str, str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) + sql.SQL(f" {kind}") for name, kind in columns.items())
+
+
+def _assignments(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name != "id"
+    )
+
+
+def _version(row: str) -> sql.Composed:
+    """The SQL twin of `lake.model.version`."""
+    return sql.SQL(
+        "({r}.status = any({finished}), {r}.updated_at, {r}.filled_qty, {r}.source = 'rest',"
+        " {r}.raw_json::text collate \"C\")"
+    ).format(r=sql.SQL(row), finished=sql.Literal(sorted(FINISHED)))
+
+
+UPSERT_ORDERS = sql.SQL("""
+    with incoming as materialized (
+        select * from json_to_recordset(%(rows)s::json) as incoming({typed})
+    ), before as (
+        select stored.id, stored.updated_at from {table} stored join incoming using (id)
+        where stored.destination = %(slug)s
+    ), written as (
+        insert into {table} as stored (destination, {names})
+        select %(slug)s, {incoming_names} from incoming
+        on conflict (destination, id) do update set {assignments}, revision = default
+        where {excluded_version} > {stored_version}
+        returning id, status, updated_at
+    )
+    select written.id, written.status, written.updated_at,
+           before.id is null or before.updated_at < written.updated_at as is_news
+    from written left join before using (id)
+""")
+
+# The rows as they stood before this statement are what conflicts are judged against: first come, first kept.
+UPSERT_ACTIVITIES = sql.SQL("""
+    with incoming as materialized (
+        select * from json_to_recordset(%(rows)s::json) as incoming({typed})
+    ), conflicting as (
+        insert into {quarantine} (destination, received_at, source, reason, raw)
+        select %(slug)s, %(now)s, 'rest', 'activity ' || incoming.id || ' came again with other content',
+               convert_to(incoming.raw_json::text, 'UTF8')
+        from incoming join {table} stored on stored.destination = %(slug)s and stored.id = incoming.id
+        where stored.source = 'rest' and incoming.source = 'rest'
+          and stored.status is not distinct from incoming.status
+          and stored.raw_json::jsonb <> incoming.raw_json::jsonb
+        on conflict do nothing
+        returning 1
+    ), fills as (
+        insert into {table} as stored (destination, {names})
+        select %(slug)s, {incoming_names} from incoming where execution_id is not null
+        on conflict (destination, execution_id) do update set {assignments}, id = excluded.id, revision = default
+        where stored.source = 'stream' and excluded.source = 'rest'
+        returning id, xmax = 0 as is_new, execution_id, order_id, symbol, side, qty, price, transaction_time
+    ), others as (
+        insert into {table} as stored (destination, {names})
+        select %(slug)s, {incoming_names} from incoming where execution_id is null
+        on conflict (destination, id) do update set {assignments}, revision = default
+        where array_position(array['correct', 'canceled'], excluded.status)
+            > coalesce(array_position(array['correct', 'canceled'], stored.status), 0)
+        returning id
+    )
+    select id, is_new, execution_id, order_id, symbol, side, qty, price, transaction_time,
+           (select count(*) from conflicting) as conflicts from fills
+    union all
+    select id, false, null, null, null, null, null, null, null, (select count(*) from conflicting) from others
+    union all
+    select null, false, null, null, null, null, null, null, null, count(*) from conflicting having count(*) > 0
+""")
+
+LINK_LEGS = sql.SQL("""
+    update {table} as stored set parent_id = link.parent, revision = default
+    from unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as link(parent, leg)
+    where stored.destination = %(slug)s and stored.id = link.leg and stored.parent_id is null
+""")
+
+LIST_LEGS = sql.SQL("""
+    update {table} as stored set revision = default, legs = (
+        select array_agg(distinct leg order by leg) from unnest(stored.legs || link.legs) as leg
+    )
+    from (
+        select parent, array_agg(leg) as legs
+        from unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as link(parent, leg) group by parent
+    ) as link
+    where stored.destination = %(slug)s and stored.id = link.parent and not stored.legs @> link.legs
+""")
+
+# A replacement belongs where the order it replaces belongs. Evidence may arrive in any order, so the walk
+# starts at the touched orders and the ones just before them, and follows links of either direction down.
+INHERIT_PARENT = sql.SQL("""
+    with recursive touched as (
+        select id, replaces from {table} where destination = %(slug)s and id = any(%(ids)s)
+    ), known as (
+        select before.id, before.parent_id, before.replaced_by from {table} before
+        where before.destination = %(slug)s and before.parent_id is not null and (
+            before.id in (select id from touched union select replaces from touched)
+            or before.replaced_by = any(%(ids)s))
+        union
+        select after.id, known.parent_id, after.replaced_by from known cross join lateral (
+            select id, replaced_by from {table}
+            where destination = %(slug)s and replaces = known.id and parent_id is null
+            union
+            select id, replaced_by from {table}
+            where destination = %(slug)s and id = known.replaced_by and parent_id is null
+        ) as after
+    )
+    update {table} as stored set parent_id = known.parent_id, revision = default
+    from known
+    where stored.destination = %(slug)s and stored.id = known.id and stored.parent_id is null
+""")
+
+
+async def record(conn: AsyncConnection, slug: str, harvest: Harvest, now: datetime) -> Recorded:
+    """Write a combined harvest; what is already there, or older than what is there, changes nothing."""
+    recorded = await _record_orders(conn, slug, harvest.orders)
+    recorded += await _record_activities(conn, slug, harvest.activities, now)
+    await _link(conn, slug, harvest)
+    return recorded
+
+
+async def _record_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> Recorded:
+    if not rows:
+        return Recorded()
+    query = UPSERT_ORDERS.format(
+        table=_table("raw_orders", slug),
+        names=_names(ORDER_COLUMNS),
+        incoming_names=_names(ORDER_COLUMNS, "incoming."),
+        typed=_typed(ORDER_COLUMNS),
+        assignments=_assignments(ORDER_COLUMNS),
+        excluded_version=_version("excluded"),
+        stored_version=_version("stored"),
+    )
+    cursor = await conn.execute(query, {"slug": slug, "rows": _json(rows)})
+    changed = await cursor.fetchall()
+    return Recorded(
+        order_ids=tuple(row[0] for row in changed),
+        order_news=tuple((status, at) for _, status, at, is_news in changed if is_news),
+    )
+
+
+async def _record_activities(
+    conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime
+) -> Recorded:
+    if not rows:
+        return Recorded()
+    query = UPSERT_ACTIVITIES.format(
+        table=_table("raw_activities", slug),
+        quarantine=sql.Identifier(SCHEMA, "quarantine"),
+        names=_names(ACTIVITY_COLUMNS),
+        incoming_names=_names(ACTIVITY_COLUMNS, "incoming."),
+        typed=_typed(ACTIVITY_COLUMNS),
+        assignments=_assignments(ACTIVITY_COLUMNS),
+    )
+    cursor = await conn.execute(query, {"slug": slug, "rows": _json(rows), "now": now})
+    changed = await cursor.fetchall()
+    return Recorded(
+        activity_ids=tuple(row[0] for row in changed if row[0] is not None),
+        new_fills=tuple(NewFill(*row[2:9]) for row in changed if row[1]),
+        conflicts=changed[0][9] if changed else 0,
+    )
+
+
+async def _link(conn: AsyncConnection, slug: str, harvest: Harvest) -> None:
+    orders = _table("raw_orders", slug)
+    if harvest.links:
+        parents, legs = zip(*harvest.links, strict=True)
+        arguments = {"slug": slug, "parents": list(parents), "legs": list(legs)}
+        await conn.execute(LINK_LEGS.format(table=orders), arguments)
+        await conn.execute(LIST_LEGS.format(table=orders), arguments)
+    ids = {leg for _, leg in harvest.links}
+    ids |= {UUID(row["id"]) for row in harvest.orders if row["replaces"] or row["replaced_by"]}
+    if ids:
+        await conn.execute(INHERIT_PARENT.format(table=orders), {"slug": slug, "ids": sorted(ids)})
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return msgspec.json.encode(rows).decode()
+
+
+async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> None:
+    """Append stream frames as received; this table is never updated."""
+    query = sql.SQL("""
+        insert into {table} (destination, received_at, connection, event, order_id, execution_id, frame)
+        select %s, * from unnest(%s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::bytea[])
+    """).format(table=_table("raw_events", slug))
+    columns = zip(
+        *((f.received_at, f.connection, f.event, f.order_id, f.execution_id, f.raw) for f in frames), strict=True
+    )
+    await conn.execute(query, [slug, *map(list, columns)])
+
+
+async def quarantine(
+    conn: AsyncConnection, slug: str, messages: Sequence[tuple[datetime, str, bytes]], source: str
+) -> int:
+    """Keep messages that could not be read, as (received_at, reason, raw); return how many are new."""
+    cursor = await conn.execute(
+        """
+        insert into account_activities.quarantine (destination, received_at, source, reason, raw)
+        select %s, received_at, %s, reason, raw
+        from unnest(%s::timestamptz[], %s::text[], %s::bytea[]) as message(received_at, reason, raw)
+        on conflict do nothing
+        """,
+        [slug, source, *map(list, zip(*messages, strict=True))],
+    )
+    return cursor.rowcount
+
+
+async def cursor(conn: AsyncConnection, slug: str, name: str) -> Cursor | None:
+    """Return the named cursor of a destination, None before its first completed page."""
+    async with conn.cursor(row_factory=class_row(Cursor)) as cur:
+        await cur.execute(
+            "select position, token, complete_through from account_activities.cursors"
+            " where destination = %s and name = %s",
+            [slug, name],
+        )
+        return await cur.fetchone()
+
+
+async def move_cursor(conn: AsyncConnection, slug: str, name: str, to: Cursor) -> None:
+    """Move a cursor; only ever in the transaction that wrote the page it passes."""
+    await conn.execute(
+        """
+        insert into account_activities.cursors (destination, name, position, token, complete_through)
+        values (%s, %s, %s, %s, %s)
+        on conflict (destination, name) do update set
+            position = greatest(cursors.position, excluded.position),
+            token = excluded.token,
+            complete_through = greatest(cursors.complete_through, excluded.complete_through),
+            updated_at = now()
+        """,
+        [slug, name, to.position, to.token, to.complete_through],
+    )
+
+
+async def unfinished_orders(conn: AsyncConnection, slug: str) -> list[Unfinished]:
+    """Return every order that may still change."""
+    query = sql.SQL("""
+        select id, coalesce(parent_id, id) as root, status from {table}
+        where destination = %s and status not in ('filled', 'canceled', 'expired', 'replaced', 'rejected')
+    """).format(table=_table("raw_orders", slug))
+    async with conn.cursor(row_factory=class_row(Unfinished)) as cur:
+        await cur.execute(query, [slug])
+        return await cur.fetchall()
+
+
+async def orders_behind_their_fills(
+    conn: AsyncConnection, slug: str, activity_ids: Sequence[str] | None = None
+) -> list[UUID]:
+    """Return the orders of these fills (of all, for None) that we miss or know with less filled than they say."""
+    query = sql.SQL("""
+        select fills.order_id from {activities} fills
+        left join {orders} orders on orders.destination = %(slug)s and orders.id = fills.order_id
+        where fills.destination = %(slug)s and fills.execution_id is not null and fills.order_id is not null
+          and (%(ids)s::text[] is null or fills.order_id in (
+              select order_id from {activities} where destination = %(slug)s and id = any(%(ids)s)))
+        group by fills.order_id
+        having sum(fills.qty) > coalesce(max(orders.filled_qty), -1)
+    """).format(activities=_table("raw_activities", slug), orders=_table("raw_orders", slug))
+    ids = None if activity_ids is None else list(activity_ids)
+    result = await conn.execute(query, {"slug": slug, "ids": ids})
+    return [row[0] for row in await result.fetchall()]
+
+
+async def unknown_ancestors(conn: AsyncConnection, slug: str, order_ids: Sequence[UUID]) -> list[UUID]:
+    """Return orders that these point at by `replaces` or `replaced_by` and that the lake does not hold."""
+    query = sql.SQL("""
+        with pointed as (
+            select unnest(array[replaces, replaced_by]) as id from {table}
+            where destination = %(slug)s and id = any(%(ids)s)
+        )
+        select distinct id from pointed
+        where id is not null and not exists (
+            select from {table} known where known.destination = %(slug)s and known.id = pointed.id)
+    """).format(table=_table("raw_orders", slug))
+    result = await conn.execute(query, {"slug": slug, "ids": list(order_ids)})
+    return [row[0] for row in await result.fetchall()]
+
+
+async def stream_alive_at(conn: AsyncConnection, slug: str) -> datetime | None:
+    """Return when the order stream was last known to deliver, None if it never was."""
+    query = sql.SQL("select stream_alive_at from {table}").format(table=_table("raw_history_meta", slug))
+    row = await (await conn.execute(query)).fetchone()
+    return row[0] if row else None
+
+
+async def mark_stream_alive(conn: AsyncConnection, slug: str, at: datetime) -> None:
+    """Remember that the stream delivered everything up to `at`."""
+    await conn.execute(
+        """
+        insert into account_activities.raw_history_meta (destination, stream_alive_at) values (%s, %s)
+        on conflict (destination) do update set stream_alive_at = excluded.stream_alive_at
+        """,
+        [slug, at],
+    )
+
+
+async def refresh_history_meta(conn: AsyncConnection, slug: str) -> None:
+    """Note the oldest order and activity in the lake."""
+    query = sql.SQL("""
+        insert into {meta} as meta (destination, earliest_order, earliest_activity)
+        select %(slug)s, (select min(submitted_at) from {orders} where destination = %(slug)s),
+            (select min(coalesce(transaction_time, activity_date::timestamptz)) from {activities})
+        on conflict (destination) do update set
+            earliest_order = excluded.earliest_order, earliest_activity = excluded.earliest_activity
+    """).format(
+        meta=_table("raw_history_meta", slug),
+        orders=_table("raw_orders", slug),
+        activities=_table("raw_activities", slug),
+    )
+    await conn.execute(query, {"slug": slug})
+
+
+async def open_gap(conn: AsyncConnection, slug: str, blind_from: datetime, reason: str) -> int:
+    """Open a gap, or return the one that is open already: one blindness is one row."""
+    open_one = await open_gaps(conn, slug)
+    if open_one:
+        return open_one[0].id
+    result = await conn.execute(
+        "insert into account_activities.gaps (destination, blind_from, reason) values (%s, %s, %s) returning id",
+        [slug, blind_from, reason],
+    )
+    row = await result.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def open_gaps(conn: AsyncConnection, slug: str) -> list[Gap]:
+    """Return the gaps that are not healed, oldest first."""
+    query = sql.SQL("""
+        select id, blind_from, blind_to, reason, healed_at, orders_recovered, fills_recovered
+        from {table} where healed_at is null order by id
+    """).format(table=_table("gaps", slug))
+    async with conn.cursor(row_factory=class_row(Gap)) as cur:
+        await cur.execute(query)
+        return await cur.fetchall()
+
+
+async def credit_gap(conn: AsyncConnection, slug: str, gap_id: int, orders: int, fills: int) -> None:
+    """Add what was recovered to a gap."""
+    await conn.execute(
+        """
+        update account_activities.gaps set orders_recovered = orders_recovered + %s,
+            fills_recovered = fills_recovered + %s where destination = %s and id = %s
+        """,
+        [orders, fills, slug, gap_id],
+    )
+
+
+async def heal_gap(
+    conn: AsyncConnection, slug: str, gap_id: int, *, blind_to: datetime, healed_at: datetime
+) -> Gap:
+    """Close a gap: the stream listens again since `blind_to`, and all before it has been fetched."""
+    async with conn.cursor(row_factory=class_row(Gap)) as cur:
+        await cur.execute(
+            """
+            update account_activities.gaps set blind_to = %s, healed_at = %s
+            where destination = %s and id = %s
+            returning id, blind_from, blind_to, reason, healed_at, orders_recovered, fills_recovered
+            """,
+            [blind_to, healed_at, slug, gap_id],
+        )
+        healed = await cur.fetchone()
+    assert healed is not None
+    return healed
+
+
+async def order_facts(
+    conn: AsyncConnection, slug: str, after: datetime | None, until: datetime | None
+) -> dict[str, tuple[str, Decimal, Decimal | None]]:
+    """Return what verification compares of the orders submitted between two moments, exclusive; None is open.
+
+    id -> (status, filled_qty, filled_avg_price).
+    """
+    query = sql.SQL("""
+        select id::text, status, filled_qty, filled_avg_price from {table}
+        where destination = %(slug)s and (%(after)s::timestamptz is null or submitted_at > %(after)s)
+          and (%(until)s::timestamptz is null or submitted_at < %(until)s)
+    """).format(table=_table("raw_orders", slug))
+    result = await conn.execute(query, {"slug": slug, "after": after, "until": until})
+    return {row[0]: row[1:] for row in await result.fetchall()}
+
+
+async def activity_facts(
+    conn: AsyncConnection, slug: str, after: datetime | None, until: datetime | None
+) -> dict[str, tuple[str, Decimal | None, Decimal | None, Decimal | None]]:
+    """Return what verification compares of the activities between two moments, exclusive; None is open.
+
+    id -> (type, qty, price, net_amount). Activities without a time count at midnight of their New York day.
+    """
+    query = sql.SQL("""
+        select id, activity_type, qty, price, net_amount
+        from {table} cross join lateral (
+            select coalesce(transaction_time, activity_date::timestamp at time zone 'America/New_York') as moment
+        ) as happened
+        where destination = %(slug)s and (%(after)s::timestamptz is null or moment > %(after)s)
+          and (%(until)s::timestamptz is null or moment < %(until)s)
+    """).format(table=_table("raw_activities", slug))
+    result = await conn.execute(query, {"slug": slug, "after": after, "until": until})
+    return {row[0]: row[1:] for row in await result.fetchall()}
+
+
+async def cash(conn: AsyncConnection, slug: str) -> Decimal:
+    """Return the sum of all cash effects in the lake; canceled activities do not count (domain.md 6)."""
+    query = sql.SQL("""
+        select coalesce(sum(net_amount), 0) from {table}
+        where destination = %s and status is distinct from 'canceled'
+    """).format(table=_table("raw_activities", slug))
+    row = await (await conn.execute(query, [slug])).fetchone()
+    return row[0] if row else Decimal(0)

@@ -1,0 +1,302 @@
+"""Plugins: found, checked and laid out as a registry; never run here.
+
+Built-ins, installed third parties and drop-in files come through one door: the entry-point group
+`coldharbour`, or a single file in `[plugins] directory`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pluggy
+from pydantic import BaseModel, ValidationError
+
+from coldharbour import hookspecs
+from coldharbour.errors import BadConfig
+from coldharbour.events import Event
+from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
+from coldharbour.settings import Configuration, Destination, PluginSettings, slug_for, suggestion
+
+BUILT_IN_PACKAGE = "coldharbour_plugins"
+OFF = frozenset({"false", "0", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One loaded plugin: its name, and where it came from in words an operator can act on."""
+
+    name: str
+    origin: str
+    module: ModuleType
+    built_in: bool
+
+    @property
+    def service(self) -> str:
+        """The process of its own that it runs in unless its workers name another."""
+        return slug_for(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredWorker:
+    """A kind of worker, the plugin it came from, and the process it runs in."""
+
+    spec: WorkerSpec
+    plugin: Plugin
+
+    @property
+    def service(self) -> str:
+        return self.spec.service or self.plugin.service
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredPanel:
+    """A panel of the pages and the plugin it came from."""
+
+    spec: PanelSpec
+    plugin: Plugin
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One worker that should run: its kind, its account (None for the installation's own) and its settings."""
+
+    worker: RegisteredWorker
+    destination: Destination | None
+    settings: BaseModel
+
+    @property
+    def slug(self) -> str:
+        return self.destination.slug if self.destination else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Everything the plugins offer, checked."""
+
+    pm: pluggy.PluginManager
+    plugins: tuple[Plugin, ...]
+    workers: Mapping[str, RegisteredWorker]
+    panels: tuple[RegisteredPanel, ...]
+    migrations: tuple[Path, ...]
+    assignments: tuple[Assignment, ...] = field(default=())
+
+    def all_services(self) -> set[str]:
+        """Return every process that a plugin names, whether this configuration gives it work or not."""
+        return {worker.service for worker in self.workers.values()} | {p.service for p in self.observers()}
+
+    def services(self) -> list[str]:
+        """Return the processes that the assigned workers and observers need, in order of first use."""
+        names = [assignment.worker.service for assignment in self.assignments]
+        names += [plugin.service for plugin in self.observers()]
+        return list(dict.fromkeys(names))
+
+    def observers(self) -> Iterator[Plugin]:
+        """Yield the plugins that observe events."""
+        for implementation in self.pm.hook.on_event.get_hookimpls():
+            yield next(plugin for plugin in self.plugins if plugin.module is implementation.plugin)
+
+    def observers_in(self, service: str) -> list[tuple[Plugin, Callable[[str, Event], None]]]:
+        """Return the observers that this process calls, each with its function."""
+        return [
+            (plugin, plugin.module.on_event)
+            for plugin in self.observers()
+            if service in (plugin.service, *self._services_of(plugin))
+        ]
+
+    def _services_of(self, plugin: Plugin) -> list[str]:
+        return [worker.service for worker in self.workers.values() if worker.plugin is plugin][:1]
+
+
+def discover(settings: PluginSettings, file: Path) -> tuple[pluggy.PluginManager, list[Plugin], list[str]]:
+    """Find and import the plugins; return them with the problems, one line each."""
+    problems: list[str] = []
+    pm = pluggy.PluginManager(PROJECT)
+    pm.add_hookspecs(hookspecs)
+    plugins = list(_register(pm, settings, file, problems))
+    try:
+        pm.check_pending()
+    except pluggy.PluginValidationError as error:
+        problems.append(_misspelled(plugins, error))
+    return pm, plugins, problems
+
+
+def load_plugins(configuration: Configuration) -> Registry:
+    """Find, import and check every plugin, and check the worker tables against what they offer.
+
+    Raises BadConfig with every problem at once: a plugin that cannot be imported, a misspelled hook, a kind
+    offered twice, an unknown worker or setting.
+    """
+    pm, plugins, problems = discover(configuration.settings.plugins, configuration.file)
+    if problems:
+        raise BadConfig(problems, hint="[plugins] disabled = [...] leaves a plugin out")
+    workers = _workers(pm, plugins, problems)
+    panels = tuple(RegisteredPanel(spec, plugin) for plugin, spec in _declared(pm, "register_panels", plugins, problems))
+    migrations = tuple(folder for _, folder in _declared(pm, "register_migrations", plugins, problems))
+    assignments = tuple(_assignments(configuration, workers, problems))
+    if problems:
+        raise BadConfig(problems)
+    return Registry(pm, tuple(plugins), workers, panels, migrations, assignments)
+
+
+def add_commands(pm: pluggy.PluginManager, plugins: Iterable[Plugin], cli: click.Group) -> list[str]:
+    """Let every plugin add its commands; return the problems: a name that was taken stays with its owner."""
+    problems = []
+    for implementation in reversed(pm.hook.register_commands.get_hookimpls()):
+        plugin = next(plugin for plugin in plugins if plugin.module is implementation.plugin)
+        before = dict(cli.commands)
+        try:
+            implementation.function(cli)
+        except Exception as error:  # noqa: BLE001  a third party's hook may raise anything; it is reported
+            problems.append(f"plugin {plugin.name} ({plugin.origin}): register_commands failed: {error}")
+        for name in [name for name, command in before.items() if cli.commands.get(name) is not command]:
+            problems.append(f"plugin {plugin.name} ({plugin.origin}): command {name!r} exists already")
+            cli.commands[name] = before[name]
+    return problems
+
+
+def _register(
+    pm: pluggy.PluginManager, settings: PluginSettings, file: Path, problems: list[str]
+) -> Iterator[Plugin]:
+    disabled = set(settings.disabled)
+    found = [*_installed(), *_dropped_in(settings, file, problems)]
+    for name in sorted(disabled - {name for name, *_ in found}):
+        problems.append(
+            f"{file}: plugins.disabled: no plugin {name!r}{suggestion(name, (n for n, *_ in found))}"
+        )
+    for name, origin, built_in, load in found:
+        if name in disabled:
+            continue
+        try:
+            module = load()
+            pm.register(module, name)
+        except Exception as error:  # noqa: BLE001  a third party's import may raise anything; it is reported
+            problems.append(f"plugin {name} ({origin}): cannot be loaded: {type(error).__name__}: {error}")
+        else:
+            yield Plugin(name=name, origin=origin, module=module, built_in=built_in)
+
+
+Found = tuple[str, str, bool, Callable[[], ModuleType]]
+
+
+def _installed() -> Iterator[Found]:
+    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: (not _is_built_in(entry), entry.name)):
+        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+        yield entry.name, f"{distribution}, {entry.value}", _is_built_in(entry), entry.load
+
+
+def _is_built_in(entry: EntryPoint) -> bool:
+    return entry.value.startswith(BUILT_IN_PACKAGE)
+
+
+def _dropped_in(settings: PluginSettings, config: Path, problems: list[str]) -> Iterator[Found]:
+    directory = settings.directory
+    if not directory:
+        return
+    if not Path(directory).is_dir():
+        problems.append(f"{config}: plugins.directory: {directory}: no such folder: create it or remove the key")
+        return
+    for file in sorted(Path(directory).glob("[!_]*.py")):
+        yield file.stem, str(file), False, lambda file=file: _import_file(file)
+
+
+def _import_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"coldharbour_dropin_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _misspelled(plugins: Iterable[Plugin], error: pluggy.PluginValidationError) -> str:
+    plugin = next((plugin for plugin in plugins if plugin.module is error.plugin), None)
+    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, f"{PROJECT}_spec")]
+    written = [name for name in vars(error.plugin) if hasattr(getattr(error.plugin, name), f"{PROJECT}_impl")]
+    unknown = next((name for name in written if name not in hooks), "?")
+    who = f"plugin {plugin.name} ({plugin.origin})" if plugin else "a plugin"
+    return f"{who}: unknown hook {unknown!r}{suggestion(unknown, hooks)}"
+
+
+def _declared(
+    pm: pluggy.PluginManager, hook: str, plugins: Iterable[Plugin], problems: list[str]
+) -> Iterator[tuple[Plugin, Any]]:
+    by_module = {plugin.module: plugin for plugin in plugins}
+    for implementation in reversed(getattr(pm.hook, hook).get_hookimpls()):
+        plugin = by_module[implementation.plugin]
+        if inspect.iscoroutinefunction(implementation.function):
+            problems.append(f"plugin {plugin.name} ({plugin.origin}): {hook} must be a plain function, not async")
+            continue
+        try:
+            declared = list(implementation.function())
+        except Exception as error:  # noqa: BLE001  a third party's hook may raise anything; it is reported
+            problems.append(f"plugin {plugin.name} ({plugin.origin}): {hook} failed: {type(error).__name__}: {error}")
+        else:
+            yield from ((plugin, item) for item in declared)
+
+
+def _workers(
+    pm: pluggy.PluginManager, plugins: list[Plugin], problems: list[str]
+) -> dict[str, RegisteredWorker]:
+    workers: dict[str, RegisteredWorker] = {}
+    for plugin, spec in _declared(pm, "register_workers", plugins, problems):
+        if spec.kind in workers:
+            other = workers[spec.kind].plugin
+            problems.append(
+                f"plugin {plugin.name} ({plugin.origin}): worker {spec.kind!r} is already offered by {other.name} ({other.origin})"
+            )
+            continue
+        if spec.every and spec.every not in spec.settings.model_fields:
+            problems.append(f"plugin {plugin.name}: worker {spec.kind!r}: its settings have no field {spec.every!r}")
+        workers[spec.kind] = RegisteredWorker(spec, plugin)
+    return workers
+
+
+def _assignments(
+    configuration: Configuration, workers: Mapping[str, RegisteredWorker], problems: list[str]
+) -> Iterator[Assignment]:
+    file, settings = configuration.file, configuration.settings
+    places = [(f"{file}: workers", settings.workers)]
+    places += [(f"{file}: destinations.{key}.workers", d.workers) for key, d in settings.destinations.items()]
+    for where, tables in places:
+        problems += (
+            f"{where}.{kind}: unknown worker{suggestion(kind, workers)}" for kind in tables if kind not in workers
+        )
+    for worker in workers.values():
+        if worker.spec.needs and getattr(settings, worker.spec.needs) is None:
+            continue
+        for destination in configuration.destinations if worker.spec.per_account else (None,):
+            yield from _assign(configuration, worker, destination, problems)
+
+
+def _assign(
+    configuration: Configuration, worker: RegisteredWorker, destination: Destination | None, problems: list[str]
+) -> Iterator[Assignment]:
+    kind, settings = worker.spec.kind, configuration.settings
+    own = settings.destinations[destination.key].workers.get(kind, {}) if destination else {}
+    table = {**settings.workers.get(kind, {}), **own}
+    if str(table.pop("enabled", True)).lower() in OFF:  # the environment gives text
+        return
+    try:
+        checked = worker.spec.settings.model_validate(table)
+    except ValidationError as error:
+        for detail in error.errors():
+            key = ".".join(str(part) for part in detail["loc"])
+            holder = f"destinations.{destination.key}.workers" if destination and key in own else "workers"
+            message = (
+                f"unknown key{suggestion(key, worker.spec.settings.model_fields)}"
+                if detail["type"] == "extra_forbidden"
+                else f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {detail['input']!r}"
+            )
+            problem = f"{configuration.file}: {holder}.{kind}.{key}: {message}"
+            if problem not in problems:
+                problems.append(problem)
+    else:
+        yield Assignment(worker, destination, checked)

@@ -1,0 +1,71 @@
+"""How Cold Harbour logs: events with facts, UTC, JSON for machines and colours for people, never a secret."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from coldharbour.settings import LogSettings
+
+PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@\s]+@|(password=)\S+")
+
+
+class Redaction:
+    """Replaces every known secret, and every password in a URL, in whatever is logged."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= 6)
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        return {key: self._clean(value) for key, value in event.items()}
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        for secret in self._secrets:
+            value = value.replace(secret, "***")
+        return PASSWORD_IN_URL.sub(r"\1\2***@", value) if "://" in value or "password=" in value else value
+
+
+def configure(settings: LogSettings, secrets: Iterable[str] = ()) -> None:
+    """Send our events and the libraries' records through one pipeline to standard error."""
+    pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+    last: list[Processor] = (
+        [Redaction(secrets), structlog.dev.ConsoleRenderer()]
+        if pretty
+        else [structlog.processors.format_exc_info, Redaction(secrets), structlog.processors.JSONRenderer()]
+    )
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("httpx", "httpcore", "websockets", "uvicorn.access", "psycopg.pool", "yoyo"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

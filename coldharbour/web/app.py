@@ -1,0 +1,155 @@
+"""The web worker: binds the address, serves the pages in this process, and ends within a second.
+
+Owns the server's life; the board owns what it shows. Never serves anything but loopback: there is no login.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from pydantic import BaseModel
+
+from coldharbour.accounts import SystemContext
+from coldharbour.errors import BadConfig, NeedsOperator
+from coldharbour.settings import WebSettings
+from coldharbour.web import pages, probes
+from coldharbour.web.assets import Assets, load_assets
+from coldharbour.web.board import Board
+from coldharbour.web.events import SEND_LIMIT_S, Streams
+from coldharbour.web.fragments import Fragments
+from coldharbour.web.guard import Application, Guard, is_loopback
+
+MAX_STREAMS = 64
+LAST_WORDS_S = 0.3  # at the end, what an open connection may take to receive the rest
+BACKSTOP_S = 1
+STARTED_POLL_S = 0.01
+
+
+async def serve_web(
+    ctx: SystemContext, _cfg: BaseModel, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve the pages at [web] host and port until cancelled.
+
+    Raises BadConfig for an address that is not loopback or missing scripts, NeedsOperator for a port in use.
+    """
+    with bound_socket(ctx.configuration.settings.web) as listening:
+        assets = load_assets()
+        streams = Streams(MAX_STREAMS)
+        board = Board(ctx, Fragments(assets), streams)
+        server = Server(create_app(board, assets), streams)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(board.run)
+            tasks.start_soon(server.run_shielded, listening)
+            try:
+                while not server.started:
+                    await anyio.sleep(STARTED_POLL_S)
+                ctx.log.info("web.ready", url=url_of(listening))
+                task_status.started()
+                await anyio.sleep_forever()
+            finally:
+                server.should_exit = True
+
+
+def create_app(board: Board, assets: Assets) -> Application:
+    """Return the whole application (ASGI), its door outermost."""
+    application = Litestar(
+        route_handlers=[
+            pages.overview, pages.stream, pages.static, probes.healthz, probes.readyz, probes.metrics,
+        ],
+        state=State({"board": board, "assets": assets}),
+        openapi_config=OpenAPIConfig(
+            title="Cold Harbour", version="1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]
+        ),
+        logging_config=None,
+    )  # fmt: skip
+    return Guard(application)
+
+
+class Server(uvicorn.Server):
+    """uvicorn inside a worker: no signals of its own, and open streams do not hold up its end."""
+
+    def __init__(self, application: Application, streams: Streams) -> None:
+        self._streams = streams
+        super().__init__(
+            uvicorn.Config(
+                application,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=BACKSTOP_S,
+            )
+        )
+
+    async def run_shielded(self, listening: socket.socket) -> None:
+        """Serve until `should_exit`; cancelling does not interrupt the orderly end."""
+        with anyio.CancelScope(shield=True):
+            await self.serve([listening])
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the kernel, which ends its workers by cancelling them."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then the connections; one that takes nothing any more is cut."""
+        self._streams.close()
+        cutting = asyncio.get_running_loop().call_later(LAST_WORDS_S, self._cut)
+        await super().shutdown(sockets)
+        cutting.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+@contextmanager
+def bound_socket(web: WebSettings) -> Iterator[socket.socket]:
+    """Bind the configured loopback address, and close it after the block.
+
+    Raises BadConfig for any other address, NeedsOperator if the port is taken or may not be bound.
+    """
+    check_address(web)
+    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: what a dead or frozen browser does not take is not kept
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_LIMIT_S * 1000))
+        try:
+            listening.bind((web.host, web.port))
+        except OSError as error:
+            what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be bound ({error.strerror})"
+            raise NeedsOperator(
+                f"port {web.port} of {web.host} {what}",
+                hint="end the program that holds it, or set web.port (or the environment variable PORT)",
+            ) from error
+        listening.setblocking(False)
+        yield listening
+
+
+def check_address(web: WebSettings) -> None:
+    """Raise BadConfig unless the pages are bound to loopback."""
+    if not is_loopback(web.host):
+        raise BadConfig(
+            [f"web.host: {web.host!r} is not a loopback address: the pages have no login yet, so use 127.0.0.1"],
+            hint="to reach them from elsewhere, forward the port: ssh -L 5000:127.0.0.1:5000 <host>",
+        )
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return the address of the pages as a browser wants it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

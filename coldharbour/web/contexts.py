@@ -1,0 +1,340 @@
+"""What the pages show, as values: worker states, gaps and events turned into words; pure, no I/O.
+
+The templates receive these values and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+
+from coldharbour.events import (
+    AnyEvent,
+    GapHealed,
+    GapOpened,
+    MessageQuarantined,
+    WorkerFailed,
+    WorkerGaveUp,
+    WorkerParked,
+)
+from coldharbour.sessions import Phase
+from coldharbour.settings import ALPACA_TRADING_HOSTS, PAPER_URL, Destination
+from coldharbour.store import WorkerRow
+from coldharbour.supervise import State
+from coldharbour.web.store import Counts, CursorRow, GapRow, GapTotals, HistoryRow, JournalRow, TapeRow
+
+SILENT_AFTER = timedelta(seconds=10)  # a worker's row older than this says nothing about now
+WELL = frozenset({State.READY, State.SLEEPING})
+MINUS = "\N{MINUS SIGN}"
+NO_VALUE = "\N{EN DASH}"
+
+# How grave a state is, and the word that says it beside the colour.
+TONES = {
+    "ready": "good",
+    "sleeping": "idle",
+    "starting": "busy",
+    "stopped": "idle",
+    "retrying": "warn",
+    "silent": "warn",
+    "absent": "warn",
+    "parked": "bad",
+    "gave_up": "bad",
+}
+WORDS = {"gave_up": "gave up", "absent": "not running"}
+GRAVITY = ("good", "idle", "busy", "warn", "bad")
+
+decoder = msgspec.json.Decoder(AnyEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One destination as its card shows it. venue: simulated, paper, live or custom."""
+
+    slug: str
+    name: str
+    venue: str
+    armed: bool
+    market: str
+
+    @classmethod
+    def of(cls, destination: Destination) -> Account:
+        """Return what the page may know of a destination: no key, no secret, no URL."""
+        return cls(destination.slug, destination.name, _venue(destination), destination.armed, destination.market)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker in words; `tone` is good, idle, busy, warn or bad."""
+
+    kind: str
+    service: str
+    state: str
+    tone: str
+    word: str
+    detail: str
+    since: datetime | None
+    last_success: datetime | None
+    last_error: str
+    restarts: int
+    lag_s: float | None
+    updated_at: datetime | None
+
+    @property
+    def is_well(self) -> bool:
+        return self.state in WELL
+
+
+@dataclass(frozen=True, slots=True)
+class GapView:
+    """One blind time; `until` is None while it lasts or is not healed."""
+
+    id: int
+    blind_from: datetime
+    until: datetime | None
+    reason: str
+    orders: int
+    fills: int
+
+    @property
+    def is_open(self) -> bool:
+        return self.until is None
+
+    @property
+    def blind(self) -> timedelta | None:
+        return self.until - self.blind_from if self.until else None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalView:
+    """One domain event as a sentence."""
+
+    id: int
+    at: datetime
+    tone: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state of a group of workers in one word and one sentence."""
+
+    tone: str
+    word: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The market's phase and when it ends; None and None while no calendar is known."""
+
+    phase: Phase | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountView:
+    """Everything a card shows, read in one transaction."""
+
+    account: Account
+    as_of: datetime
+    market: Market
+    workers: tuple[WorkerView, ...]
+    health: Health
+    counts: Counts
+    gap_totals: GapTotals
+    gaps: tuple[GapView, ...]
+    tape: tuple[TapeRow, ...]
+    journal: tuple[JournalView, ...]
+    history: HistoryRow
+    cursors: tuple[CursorRow, ...]
+
+
+def worker_views(
+    rows: Iterable[WorkerRow], expected: Iterable[tuple[str, str]], slug: str, now: datetime
+) -> tuple[WorkerView, ...]:
+    """Return the workers of an account ("" for the installation), by kind.
+
+    expected: (kind, service) of those that should run. One that never reported is "absent", one that stopped
+    reporting is "silent"; a worker that is no longer configured is left out.
+    """
+    known = {row.kind: row for row in rows if row.destination == slug}
+    return tuple(
+        _worker(known[kind], now) if kind in known else _absent(kind, service)
+        for kind, service in sorted(expected)
+    )
+
+
+def health(workers: Sequence[WorkerView]) -> Health:
+    """Return the gravest state of the workers, and how many are in it."""
+    if not workers:
+        return Health("idle", "no workers", "no worker is configured")
+    gravest = max(workers, key=lambda worker: GRAVITY.index(worker.tone))
+    if all(worker.is_well for worker in workers):
+        return Health("good", "all well", f"{len(workers)} of {len(workers)} workers ready")
+    alike = [worker.kind for worker in workers if worker.state == gravest.state]
+    return Health(gravest.tone, gravest.word, f"{', '.join(alike)}: {gravest.word}")
+
+
+def gap_view(row: GapRow) -> GapView:
+    """Return a blind time in the page's words."""
+    until = (row.blind_to or row.healed_at) if row.healed_at else None
+    return GapView(row.id, row.blind_from, until, row.reason, row.orders_recovered, row.fills_recovered)
+
+
+def journal_view(row: JournalRow) -> JournalView:
+    """Tell a domain event in one sentence; one that this version does not know keeps its name."""
+    try:
+        tone, text = _sentence(decoder.decode(row.payload))
+    except msgspec.MsgspecError:
+        tone, text = "idle", row.kind
+    return JournalView(row.id, row.at, tone, text)
+
+
+def _sentence(event: AnyEvent) -> tuple[str, str]:  # noqa: PLR0911 - one line per kind of event
+    match event:
+        case GapOpened(reason=reason):
+            return "warn", f"order stream went blind: {reason}"
+        case GapHealed(blind_s=blind_s, orders=orders, fills=fills):
+            blind = duration(timedelta(seconds=blind_s))
+            return "good", f"gap healed after {blind}: {plural(orders, 'order')}, {plural(fills, 'fill')} recovered"
+        case MessageQuarantined(source=source, reason=reason):
+            return "warn", f"message from {source} quarantined: {reason}"
+        case WorkerFailed(worker=worker, error=error):
+            return "warn", f"{worker} failed: {error}"
+        case WorkerParked(worker=worker, error=error):
+            return "bad", f"{worker} waits for you: {error}"
+        case WorkerGaveUp(worker=worker, error=error):
+            return "bad", f"{worker} gave up: {error}"
+        case _:
+            return "idle", type(event).__name__
+
+
+def _venue(destination: Destination) -> str:
+    if destination.simulated:
+        return "simulated"
+    if destination.base_url == PAPER_URL:
+        return "paper"
+    host = destination.base_url.removeprefix("https://")
+    return "live" if host in ALPACA_TRADING_HOSTS else "custom"
+
+
+def _worker(row: WorkerRow, now: datetime) -> WorkerView:
+    silent = now - row.updated_at > SILENT_AFTER and row.state != State.STOPPED
+    state = "silent" if silent else row.state
+    return WorkerView(
+        kind=row.kind,
+        service=row.service,
+        state=state,
+        tone=TONES.get(state, "warn"),
+        word=WORDS.get(state, state),
+        detail=f"no sign of life; it was {row.state}" if silent else row.detail,
+        since=row.updated_at if silent else row.since,
+        last_success=row.last_success,
+        last_error=row.last_error or "",
+        restarts=row.restarts,
+        lag_s=row.lag_s,
+        updated_at=row.updated_at,
+    )
+
+
+def _absent(kind: str, service: str) -> WorkerView:
+    return WorkerView(
+        kind=kind,
+        service=service,
+        state="absent",
+        tone=TONES["absent"],
+        word=WORDS["absent"],
+        detail=f"never reported: is the process {service!r} running?",
+        since=None,
+        last_success=None,
+        last_error="",
+        restarts=0,
+        lag_s=None,
+        updated_at=None,
+    )
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "fill"), plural(1200, "order")
+    ('1 fill', '1,200 orders')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(span: timedelta | None) -> str:
+    """Return a span of time in its two largest units, milliseconds below one second.
+
+    >>> duration(timedelta(seconds=0.25)), duration(timedelta(seconds=75)), duration(timedelta(hours=30))
+    ('250 ms', '1 min 15 s', '1 d 6 h')
+    """
+    if span is None:
+        return NO_VALUE
+    seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    parts = []
+    rest = int(seconds)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        number, rest = divmod(rest, size)
+        if number:
+            parts.append(f"{number} {unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(parts)
+
+
+def quantity(value: Decimal | None) -> str:
+    """Return a number of shares without idle zeros.
+
+    >>> quantity(Decimal("100.000")), quantity(Decimal("1250.5")), quantity(None)
+    ('100', '1,250.5', '–')
+    """
+    if value is None:
+        return NO_VALUE
+    text = f"{value:,f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
+
+
+def price(value: Decimal | None) -> str:
+    """Return a price with at least two decimals, and all that carry a digit.
+
+    >>> price(Decimal("12.3")), price(Decimal("0.12340")), price(None)
+    ('12.30', '0.1234', '–')
+    """
+    if value is None:
+        return NO_VALUE
+    whole, _, decimals = f"{value:,f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}".replace("-", MINUS)
+
+
+def clock_time(moment: datetime | None) -> str:
+    """Return the UTC time of day to the second."""
+    return moment.astimezone(UTC).strftime("%H:%M:%S") if moment else NO_VALUE
+
+
+def clock_time_ms(moment: datetime) -> str:
+    """Return the UTC time of day to the millisecond."""
+    return moment.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def calendar_day(moment: datetime | None) -> str:
+    """Return the UTC date."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d") if moment else NO_VALUE
+
+
+def moment_of_day(moment: datetime | None) -> str:
+    """Return the UTC date and time of day to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else NO_VALUE
+
+
+def instant(moment: datetime) -> str:
+    """Return the moment as the `datetime` attribute of a <time> element."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,188 @@
+"""The `stream` worker: writes every frame of the order stream to the lake, and what was missed before it.
+
+Start and recovery are one path: subscribe, fetch what was missed, then say ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import anyio
+from anyio.abc import TaskStatus
+from pydantic import BaseModel, Field
+
+from coldharbour.accounts import AccountContext
+from coldharbour.broker import Frame, Priority, StreamLost, TradeUpdates
+from coldharbour.errors import Transient
+from coldharbour.events import GapHealed, GapOpened, MessageQuarantined
+from coldharbour.hookspecs import WorkerSpec, hookimpl
+from coldharbour.lake import store
+from coldharbour.lake.gaps import is_mute, newest_audible, refetch_from
+from coldharbour.lake.pull import Puller
+from coldharbour.lake.store import Recorded
+from coldharbour.lake.writer import Lake, fill_events
+from coldharbour.supervise import Backoff
+
+
+class StreamSettings(BaseModel, frozen=True, extra="forbid"):
+    """How the order stream is followed."""
+
+    batch_size: int = Field(500, gt=0, description="Most frames in one transaction.")
+    hold_s: float = Field(30, ge=0, description="Seconds to hold frames while the database is away.")
+    alive_every_s: float = Field(5, gt=0, description="Seconds between notes that an idle stream is alive.")
+    probe_idle_s: float = Field(10, gt=0, description="Seconds of silence after which REST is asked for news.")
+    probe_busy_s: float = Field(60, gt=0, description="Seconds between the same questions on a busy stream.")
+
+
+class StreamMute(Transient):
+    """The stream is connected but keeps silent about what REST shows."""
+
+
+class Recorder:
+    """One connection's recording: what was heard last, and what REST knows that the stream should have told."""
+
+    def __init__(self, ctx: AccountContext, cfg: StreamSettings, updates: TradeUpdates) -> None:
+        self.ctx, self.cfg, self.updates = ctx, cfg, updates
+        self.lake = Lake(ctx.destination.slug, ctx.db, ctx.clock)
+        self.puller = Puller(self.lake, ctx.broker, ctx.alive, Priority.HEAL)
+        self.listening_at = self.heard_at = ctx.clock.now()
+        self.last_frame_s = ctx.clock.monotonic()
+        self._newest_news: datetime | None = None
+
+    async def write_frames(self) -> None:
+        """Write every frame as it comes, in as few transactions as keep up."""
+        async for frames in self.updates.batches(max_size=self.cfg.batch_size):
+            recorded = await self._write(frames)
+            self.heard_at = max([self.heard_at, *_moments(frames)])
+            self.last_frame_s = self.ctx.clock.monotonic()
+            self.ctx.lag((self.ctx.clock.now() - frames[0].received_at).total_seconds())
+            self.announce(recorded)
+            for frame in frames:
+                if frame.problem:
+                    self.ctx.emit(MessageQuarantined(at=frame.received_at, source="stream", reason=frame.problem))
+
+    async def _write(self, frames: Sequence[Frame]) -> Recorded:
+        """Write a batch, holding it for a while when the database is away: the stream replays nothing."""
+        backoff = Backoff(self.ctx.random, first_s=0.1, longest_s=2.0)
+        give_up_s = self.ctx.clock.monotonic() + self.cfg.hold_s
+        while True:
+            try:
+                return await self.lake.write_frames(frames)
+            except Transient as error:
+                if self.ctx.clock.monotonic() > give_up_s:
+                    raise
+                self.ctx.log.warning("stream.holding", frames=len(frames), error=str(error))
+                await self.ctx.clock.sleep(backoff.next_s())
+
+    def announce(self, recorded: Recorded) -> None:
+        """Tell the observers of fills that are new to the lake."""
+        for event in fill_events(recorded):
+            self.ctx.emit(event)
+
+    async def note_alive(self) -> None:
+        """Keep the moment up to which the stream delivered; the socket's own ping bounds how wrong it can be."""
+        while True:
+            await self.ctx.clock.sleep(self.cfg.alive_every_s)
+            async with self.ctx.db.transaction() as conn:
+                await store.mark_stream_alive(conn, self.lake.slug, self.ctx.clock.now())
+
+    async def probe(self) -> None:
+        """Ask REST for news now and then; raise StreamMute when the stream should have told of it."""
+        while True:
+            await self.ctx.clock.sleep(self.cfg.probe_idle_s)
+            silent_s = self.ctx.clock.monotonic() - self.last_frame_s
+            if silent_s < min(self.cfg.probe_idle_s, self.cfg.probe_busy_s):
+                continue
+            await self.look_for_news()
+            if is_mute(self._newest_news, self.heard_at, self.ctx.clock.now()):
+                raise StreamMute("the order stream is open but silent about what REST shows")
+
+    async def look_for_news(self) -> None:
+        """Bring what REST has since the stream was last heard, and remember its newest audible change."""
+        since = refetch_from(self.heard_at, None, self.ctx.clock.now())
+        recorded = await self.puller.recent(since) + (await self.puller.open_orders())[0]
+        self.announce(recorded)
+        self._newest_news = newest_audible(recorded.order_news, recorded.new_fills, self._newest_news)
+
+
+async def record_events(ctx: AccountContext, cfg: StreamSettings, *, task_status: TaskStatus[None]) -> None:
+    """Write every event the broker reports for this account to the lake, once each."""
+    slug = ctx.destination.slug
+    async with ctx.db.transaction() as conn:
+        alive_at = await store.stream_alive_at(conn, slug)
+    if alive_at is not None:
+        await _go_blind(ctx, alive_at, "restart")
+    try:
+        async with ctx.broker.trade_updates() as updates:
+            recorder = Recorder(ctx, cfg, updates)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(recorder.write_frames)
+                await _recover(recorder, alive_at)
+                task_status.started()
+                tasks.start_soon(recorder.note_alive)
+                tasks.start_soon(recorder.probe)
+    except* StreamLost as lost:
+        await _went_blind(ctx, next(_leaves(lost)).reason)
+        raise
+    except* StreamMute:
+        await _went_blind(ctx, "mute")
+        raise
+
+
+async def _recover(recorder: Recorder, alive_at: datetime | None) -> None:
+    """Fetch what happened while nobody listened, and close the gap. The socket is read meanwhile."""
+    ctx, slug = recorder.ctx, recorder.lake.slug
+    since = refetch_from(alive_at, None, ctx.clock.now())
+    if since is None:  # the first connection ever: all history is the backfill's
+        return
+    recorded = await recorder.puller.recent(since)
+    recorded += (await recorder.puller.open_orders())[0]
+    recorder.announce(recorded)
+    async with ctx.db.transaction() as conn:
+        for gap in await store.open_gaps(conn, slug):
+            await store.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
+            healed = await store.heal_gap(
+                conn, slug, gap.id, blind_to=recorder.listening_at, healed_at=ctx.clock.now()
+            )
+            blind_s = (recorder.listening_at - healed.blind_from).total_seconds()
+            ctx.emit(GapHealed(at=ctx.clock.now(), gap_id=gap.id, blind_s=blind_s,
+                               orders=healed.orders_recovered, fills=healed.fills_recovered))  # fmt: skip
+            ctx.log.info("gap.healed", blind_s=round(blind_s, 1), orders=healed.orders_recovered,
+                         fills=healed.fills_recovered)  # fmt: skip
+
+
+async def _go_blind(ctx: AccountContext, since: datetime, reason: str) -> None:
+    slug = ctx.destination.slug
+    async with ctx.db.transaction() as conn:
+        known = await store.open_gaps(conn, slug)
+        gap_id = await store.open_gap(conn, slug, since, reason)
+    if not known:
+        ctx.emit(GapOpened(at=ctx.clock.now(), gap_id=gap_id, reason=reason))
+
+
+async def _went_blind(ctx: AccountContext, reason: str) -> None:
+    """Open the gap at once, so that healing starts and people see it; if even that fails, the restart does."""
+    try:
+        await _go_blind(ctx, ctx.clock.now(), reason)
+    except Transient as error:
+        ctx.log.warning("gap.unsaved", error=str(error))
+    ctx.wake("healing")
+
+
+def _moments(frames: Iterable[Frame]) -> Iterable[datetime]:
+    return (frame.update.order.updated_at for frame in frames if frame.update)
+
+
+def _leaves(group: BaseExceptionGroup[StreamLost]) -> Iterable[StreamLost]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+@hookimpl
+def register_workers() -> list[WorkerSpec]:
+    """Offer the `stream` worker."""
+    return [WorkerSpec(kind="stream", settings=StreamSettings, run=record_events, service="ingest")]

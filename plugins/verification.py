@@ -1,0 +1,73 @@
+"""The `verify` command: proves that the lake holds everything the broker has, or names what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+import click
+
+from coldharbour import cli as commands
+from coldharbour.clock import SystemClock
+from coldharbour.db import open_database
+from coldharbour.hookspecs import hookimpl
+from coldharbour.kernel import database_conninfo
+from coldharbour.lake.verify import Comparison, Proof, prove
+from coldharbour.settings import Destination
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    """Add `coldharbour verify`."""
+
+    @cli.command()
+    @commands.config_option
+    @commands.destination_option
+    @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this day, New York.")
+    def verify(config: Path, destinations: tuple[str, ...], day: datetime | None) -> None:
+        """Compare the lake with the broker: orders, fills, cash; print the exact missing ids. Exit 0 or 1."""
+        loaded = commands.load(config)
+        chosen = loaded.chosen_destinations(destinations)
+        proofs = loaded.run(lambda: _prove_all(loaded, chosen, day))
+        if not all(proof.holds for proof in proofs):
+            raise SystemExit(1)
+
+
+async def _prove_all(loaded: commands.Loaded, chosen: Sequence[Destination], day: datetime | None) -> list[Proof]:
+    clock = SystemClock()
+    proofs = []
+    async with (
+        database_conninfo(loaded.configuration.settings.database) as conninfo,
+        open_database(conninfo, name="verify", clock=clock) as db,
+    ):
+        for destination in chosen:
+            opened = loaded.registry.pm.hook.open_broker(destination=destination, clock=clock, random=Random())
+            async with opened as broker:
+                with commands.counting(f"reading {destination.name}") as reach:
+                    proof = await prove(
+                        db, broker, destination.slug, day=day.date() if day else None, reach=reach, clock=clock
+                    )
+            _print(destination, proof)
+            proofs.append(proof)
+    return proofs
+
+
+def _print(destination: Destination, proof: Proof) -> None:
+    click.echo(f"{destination.name}: {'complete' if proof.holds else 'NOT COMPLETE'}")
+    for comparison in proof.comparisons:
+        click.echo(f"  {comparison.what}: {comparison.at_broker} at the broker, {comparison.in_lake} in the lake")
+        _print_ids(comparison)
+    if proof.cash_delta is not None:
+        click.echo(f"  cash: the broker has {proof.cash_delta:+} more than the lake's activities add up to")
+
+
+def _print_ids(comparison: Comparison) -> None:
+    for what, ids in (
+        ("missing in the lake", comparison.missing),
+        ("unknown to the broker", comparison.unexpected),
+        ("different", comparison.different),
+    ):
+        for row_id in ids:
+            click.echo(f"    {what}: {row_id}")
