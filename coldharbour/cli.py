@@ -20,12 +20,13 @@ import anyio.to_thread
 import click
 import structlog
 
-from coldharbour import __version__, kernel, loader, log, online, processes, schema, settings
+from coldharbour import __version__, kernel, loader, log, processes, schema, settings
 from coldharbour.clock import SystemClock
 from coldharbour.db import masked, open_database
 from coldharbour.errors import BadConfig, ColdHarbourError, GaveUp
 from coldharbour.hookspecs import PROJECT
 from coldharbour.loader import Assignment, Registry
+from coldharbour.online import connection_problems
 from coldharbour.settings import Configuration, Destination, suggestion
 from coldharbour.watchdog import LoopWatchdog
 
@@ -46,7 +47,10 @@ class Loaded:
         self.configuration, self.registry = configuration, registry
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
-        """Run an async function on a fast loop; SIGINT and SIGTERM cancel it."""
+        """Run an async function on a fast loop and return its result.
+
+        SIGINT and SIGTERM cancel it; then the command ends here, with 0 for what runs until stopped.
+        """
         return anyio.run(_until_signal, main, backend_options={"use_uvloop": True})
 
     def select(
@@ -84,7 +88,10 @@ def load(config: Path) -> Loaded:
     """Load the configuration and the plugins, and set up the logs."""
     configuration = settings.load(config)
     secrets = [
-        value.get_secret_value() for d in configuration.destinations for value in (d.key_id, d.secret) if not d.simulated
+        value.get_secret_value()
+        for d in configuration.destinations
+        for value in (d.key_id, d.secret)
+        if not d.simulated
     ]
     log.configure(configuration.settings.log, secrets)
     return Loaded(configuration, loader.load_plugins(configuration))
@@ -155,7 +162,11 @@ def cli(debug: bool) -> None:
 @click.option("--worker", "kinds", multiple=True, help="Only this kind of worker; repeatable.")
 @click.option("--die-with-parent", is_flag=True, hidden=True)
 def run(
-    config: Path, services: tuple[str, ...], destinations: tuple[str, ...], kinds: tuple[str, ...], die_with_parent: bool
+    config: Path,
+    services: tuple[str, ...],
+    destinations: tuple[str, ...],
+    kinds: tuple[str, ...],
+    die_with_parent: bool,
 ) -> None:
     """Load, check, migrate and run the workers until Ctrl-C or SIGTERM.
 
@@ -188,7 +199,7 @@ def check(config: Path, online: bool) -> None:
             click.echo(problem)
         raise SystemExit(1) from None
     if online:
-        problems = loaded.run(lambda: online.problems(loaded.configuration, loaded.registry))
+        problems = loaded.run(lambda: connection_problems(loaded.configuration, loaded.registry))
         for problem in problems:
             click.echo(problem)
         if problems:
@@ -279,7 +290,7 @@ async def _run_workers(loaded: Loaded, name: str, assignments: Sequence[Assignme
     async with kernel.database_conninfo(configuration.settings.database) as conninfo:
         await kernel.prepare_database(conninfo, configuration, registry)
         async with open_database(conninfo, name=name, clock=clock) as database:
-            running = kernel.Kernel(configuration, registry, assignments, conninfo=conninfo, db=database, clock=clock)
+            running = kernel.Kernel(configuration, registry, assignments, db=database, clock=clock)
             with LoopWatchdog(asyncio.get_running_loop()).watching():
                 gave_up = await running.run()
     if gave_up:
@@ -292,13 +303,12 @@ async def _cycle(loaded: Loaded, assignments: Sequence[Assignment]) -> None:
     async with kernel.database_conninfo(configuration.settings.database) as conninfo:
         await kernel.prepare_database(conninfo, configuration, registry)
         async with open_database(conninfo, name="cycle", clock=clock) as database:
-            running = kernel.Kernel(configuration, registry, assignments, conninfo=conninfo, db=database, clock=clock)
+            running = kernel.Kernel(configuration, registry, assignments, db=database, clock=clock)
             await running.run_one_cycle()
 
 
-async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:
+async def _until_signal(main: Callable[[], Awaitable[T]]) -> T:
     """Run `main`; the first SIGINT or SIGTERM cancels it, a second one ends the process at once."""
-    result: T | None = None
     async with anyio.create_task_group() as tasks:
 
         async def watch() -> None:
@@ -312,7 +322,8 @@ async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:
         tasks.start_soon(watch)
         result = await main()
         tasks.cancel_scope.cancel()
-    return result
+        return result
+    raise SystemExit(0)
 
 
 def main() -> None:

@@ -69,6 +69,4 @@ class WorkerGaveUp(Event, frozen=True):
     error: str
 
 
-AnyEvent = (
-    FillRecorded | GapOpened | GapHealed | MessageQuarantined | WorkerFailed | WorkerParked | WorkerGaveUp
-)
+AnyEvent = FillRecorded | GapOpened | GapHealed | MessageQuarantined | WorkerFailed | WorkerParked | WorkerGaveUp

@@ -104,9 +104,7 @@ def register_migrations() -> Sequence[Path]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def open_broker(
-    destination: Destination, clock: Clock, random: Random
-) -> AbstractAsyncContextManager[Broker] | None:
+def open_broker(destination: Destination, clock: Clock, random: Random) -> AbstractAsyncContextManager[Broker] | None:
     """Return the connection to this account's broker, unopened; None leaves it to the next plugin."""
 
 

@@ -62,7 +62,10 @@ class EventJournal:
         """Write everything that waits."""
         while self._waiting:
             batch = [self._waiting[index] for index in range(min(len(self._waiting), 500))]
-            rows = [(account, event.at, type(event).__name__, msgspec.json.encode(event).decode()) for account, event in batch]
+            rows = [
+                (account, event.at, type(event).__name__, msgspec.json.encode(event).decode())
+                for account, event in batch
+            ]
             async with self._db.transaction() as conn:
                 await store.append_events(conn, rows)
             for _ in batch:
@@ -123,10 +126,10 @@ class EventDispatcher:
     def _call(self, observer: Observer, account: str, event: Event) -> None:
         try:
             observer.call(account, event)
-        except Exception as error:  # noqa: BLE001  a third party's observer may raise anything
+        except Exception as error:
             now_s = self._clock.monotonic()
             observer.failures.append(now_s)
-            log.error("observer.failed", plugin=observer.plugin.name, error=str(error), exc_info=error)
+            log.exception("observer.failed", plugin=observer.plugin.name)
             full = len(observer.failures) == OBSERVER_FAILURES
             if full and now_s - observer.failures[0] <= OBSERVER_WINDOW_S:
                 observer.off = True

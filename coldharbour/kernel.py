@@ -21,7 +21,7 @@ from anyio.abc import TaskStatus
 from coldharbour import schema, store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
-from coldharbour.db import Database, normalize_url, notify, open_database, wait_for_database
+from coldharbour.db import Database, normalize_url, notify, wait_for_database
 from coldharbour.embedded import embedded_server
 from coldharbour.errors import Transient
 from coldharbour.events import Event
@@ -130,7 +130,9 @@ class Lane:
             if spec.exclusive:
                 try:
                     with anyio.fail_after(CYCLE_WAITS_S):
-                        lease = await stack.enter_async_context(self.kernel.leases.hold(self.assignment.slug, spec.kind))
+                        lease = await stack.enter_async_context(
+                            self.kernel.leases.hold(self.assignment.slug, spec.kind)
+                        )
                 except TimeoutError:
                     raise Busy(f"{spec.kind} of {self.assignment.slug} is already running elsewhere") from None
             await spec.run(self.context(self, lease), self.assignment.settings)
@@ -218,7 +220,6 @@ class Kernel:
         registry: Registry,
         assignments: Sequence[Assignment],
         *,
-        conninfo: str,
         db: Database,
         clock: Clock | None = None,
         random: Random | None = None,
@@ -227,7 +228,7 @@ class Kernel:
         self.clock = clock or SystemClock()
         self.random = random or Random()
         self.db = db
-        self.leases = LeaseKeeper(conninfo)
+        self.leases = LeaseKeeper(db)
         self.journal = EventJournal(db)
         self._observers = [
             observer
@@ -250,7 +251,9 @@ class Kernel:
 
     def wake(self, slug: str, kind: str) -> None:
         """Run a periodic worker's next cycle now, here or in whatever process it lives."""
-        local = [lane for lane in self.lanes if (lane.assignment.slug, lane.assignment.worker.spec.kind) == (slug, kind)]
+        local = [
+            lane for lane in self.lanes if (lane.assignment.slug, lane.assignment.worker.spec.kind) == (slug, kind)
+        ]
         for lane in local:
             lane.supervisor.wake()
         if not local:
@@ -262,7 +265,13 @@ class Kernel:
         await self._begin()
         try:
             async with anyio.create_task_group() as tasks:
-                for service in (self.leases.run, self.journal.run, self._read_schedules, self._report, self._hear):
+                for service in (
+                    self.leases.run,
+                    self.journal.run,
+                    self._read_schedules,
+                    self._report,
+                    self._hear,
+                ):
                     tasks.start_soon(service)
                 tasks.start_soon(EventDispatcher(self.db, self.clock, self._observers).run)
                 await self._run_lanes()
@@ -298,7 +307,11 @@ class Kernel:
             if any(assignment.slug == destination.slug for assignment in self._assignments)
         }
         self.lanes = [
-            Lane(assignment=assignment, kernel=self, context=contexts.get(assignment.slug, self._system_context))
+            Lane(
+                assignment=assignment,
+                kernel=self,
+                context=contexts.get(assignment.slug, self._system_context),
+            )
             for assignment in self._assignments
         ]
 

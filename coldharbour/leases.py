@@ -19,6 +19,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from coldharbour import store
+from coldharbour.db import Database, cut
 from coldharbour.supervise import LeaseLost
 
 HEARTBEAT_S = 3.0
@@ -47,8 +48,8 @@ class HeldLease:
 class LeaseKeeper:
     """Takes and keeps the leases of one process."""
 
-    def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
+    def __init__(self, db: Database) -> None:
+        self._db = db
         self._conn: AsyncConnection | None = None
         self._turn = anyio.Lock()
         self._held: set[HeldLease] = set()
@@ -89,19 +90,13 @@ class LeaseKeeper:
     async def _try(self, destination: str, kind: str) -> HeldLease | None:
         try:
             with anyio.fail_after(ANSWER_WITHIN_S, shield=True):
-                conn = self._conn = self._conn or await self._connect()
+                conn = self._conn = self._conn or await self._db.connect("leases")
                 if not await store.try_lock(conn, destination, kind):
                     return None
                 return HeldLease(destination, kind, await store.next_epoch(conn, destination, kind, self.holder))
         except (psycopg.OperationalError, TimeoutError) as error:
             self._revoke(str(error) or "no answer")
             return None
-
-    async def _connect(self) -> AsyncConnection:
-        return await AsyncConnection.connect(
-            self._conninfo, autocommit=True, application_name="coldharbour/leases", connect_timeout=5,
-            keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=8000,
-        )  # fmt: skip
 
     async def _release(self, lease: HeldLease) -> None:
         async with self._turn:
@@ -123,8 +118,7 @@ class LeaseKeeper:
             return
         if self._held:
             log.warning("leases.lost", count=len(self._held), reason=reason)
-        # The socket is closed without asking the server, which may be frozen; it sees the end by itself.
-        self._conn.pgconn.finish()
+        cut(self._conn)  # without a word to the server, which may be frozen; it sees the end by itself
         self._conn = None
         for lease in self._held:
             lease.lost.set()

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -138,7 +139,9 @@ def load_plugins(configuration: Configuration) -> Registry:
     if problems:
         raise BadConfig(problems, hint="[plugins] disabled = [...] leaves a plugin out")
     workers = _workers(pm, plugins, problems)
-    panels = tuple(RegisteredPanel(spec, plugin) for plugin, spec in _declared(pm, "register_panels", plugins, problems))
+    panels = tuple(
+        RegisteredPanel(spec, plugin) for plugin, spec in _declared(pm, "register_panels", plugins, problems)
+    )
     migrations = tuple(folder for _, folder in _declared(pm, "register_migrations", plugins, problems))
     assignments = tuple(_assignments(configuration, workers, problems))
     if problems:
@@ -162,15 +165,13 @@ def add_commands(pm: pluggy.PluginManager, plugins: Iterable[Plugin], cli: click
     return problems
 
 
-def _register(
-    pm: pluggy.PluginManager, settings: PluginSettings, file: Path, problems: list[str]
-) -> Iterator[Plugin]:
+def _register(pm: pluggy.PluginManager, settings: PluginSettings, file: Path, problems: list[str]) -> Iterator[Plugin]:
     disabled = set(settings.disabled)
     found = [*_installed(), *_dropped_in(settings, file, problems)]
-    for name in sorted(disabled - {name for name, *_ in found}):
-        problems.append(
-            f"{file}: plugins.disabled: no plugin {name!r}{suggestion(name, (n for n, *_ in found))}"
-        )
+    names = {name for name, *_ in found}
+    problems += [
+        f"{file}: plugins.disabled: no plugin {name!r}{suggestion(name, names)}" for name in sorted(disabled - names)
+    ]
     for name, origin, built_in, load in found:
         if name in disabled:
             continue
@@ -204,7 +205,7 @@ def _dropped_in(settings: PluginSettings, config: Path, problems: list[str]) -> 
         problems.append(f"{config}: plugins.directory: {directory}: no such folder: create it or remove the key")
         return
     for file in sorted(Path(directory).glob("[!_]*.py")):
-        yield file.stem, str(file), False, lambda file=file: _import_file(file)
+        yield file.stem, str(file), False, partial(_import_file, file)
 
 
 def _import_file(file: Path) -> ModuleType:
@@ -242,9 +243,7 @@ def _declared(
             yield from ((plugin, item) for item in declared)
 
 
-def _workers(
-    pm: pluggy.PluginManager, plugins: list[Plugin], problems: list[str]
-) -> dict[str, RegisteredWorker]:
+def _workers(pm: pluggy.PluginManager, plugins: list[Plugin], problems: list[str]) -> dict[str, RegisteredWorker]:
     workers: dict[str, RegisteredWorker] = {}
     for plugin, spec in _declared(pm, "register_workers", plugins, problems):
         if spec.kind in workers:
@@ -277,7 +276,10 @@ def _assignments(
 
 
 def _assign(
-    configuration: Configuration, worker: RegisteredWorker, destination: Destination | None, problems: list[str]
+    configuration: Configuration,
+    worker: RegisteredWorker,
+    destination: Destination | None,
+    problems: list[str],
 ) -> Iterator[Assignment]:
     kind, settings = worker.spec.kind, configuration.settings
     own = settings.destinations[destination.key].workers.get(kind, {}) if destination else {}

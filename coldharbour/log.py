@@ -67,5 +67,5 @@ def configure(settings: LogSettings, secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "websockets", "uvicorn.access", "psycopg.pool", "yoyo"):
+    for chatty in ("httpx", "httpcore", "websockets", "uvicorn", "psycopg.pool", "yoyo"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

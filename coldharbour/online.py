@@ -18,7 +18,7 @@ from coldharbour.settings import Configuration, Destination
 PATIENCE_S = 10.0
 
 
-async def problems(configuration: Configuration, registry: Registry) -> list[str]:
+async def connection_problems(configuration: Configuration, registry: Registry) -> list[str]:
     """Try every connection and return what failed, one line each with its key."""
     found = [problem async for problem in _database_problems(configuration)]
     for destination in configuration.destinations:

@@ -20,7 +20,7 @@ from anyio.abc import Process
 
 from coldharbour.supervise import Backoff
 
-STOP_WITHIN_S = 4.0
+STOP_WITHIN_S = 4.5
 LAST_SERVICE = "sim"
 HEALTHY_AFTER_S = 60.0
 PR_SET_PDEATHSIG = 1
@@ -48,8 +48,10 @@ async def run_children(config: Path, services: Sequence[str], *, debug: bool) ->
     finally:
         stopping.set()
         with anyio.CancelScope(shield=True):
-            await _stop([process for name, process in running.items() if name != LAST_SERVICE], STOP_WITHIN_S)
-            await _stop([process for name, process in running.items() if name == LAST_SERVICE], 1.0)
+            deadline = anyio.current_time() + STOP_WITHIN_S
+            for is_last in (False, True):
+                stage = [process for name, process in running.items() if (name == LAST_SERVICE) is is_last]
+                await _stop(stage, max(deadline - anyio.current_time(), 0.5))
 
 
 async def _keep_running(

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from coldharbour.errors import BadConfig
 
 ENV_PREFIX = "COLDHARBOUR_"
-RESERVED_SLUGS = frozenset(
-    {"healthz", "readyz", "metrics", "schema", "static", "login", "logout", "stream", "api"}
-)
+RESERVED_SLUGS = frozenset({"healthz", "readyz", "metrics", "schema", "static", "login", "logout", "stream", "api"})
 MAX_SLUG_LENGTH = 40  # the longest table prefix and the slug must fit PostgreSQL's 63 bytes
 ALPACA_TRADING_HOSTS = frozenset({"paper-api.alpaca.markets", "api.alpaca.markets"})
 ALPACA_DATA_HOSTS = frozenset({"data.alpaca.markets"})
@@ -42,8 +40,10 @@ KNOWN_VARIABLES = {
 }
 
 
-class Section(BaseModel, frozen=True, extra="forbid"):
+class Section(BaseModel):
     """A table of the configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DatabaseSettings(Section):
@@ -144,7 +144,11 @@ class Settings(BaseSettings):
     """The whole configuration file, environment applied."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     database: DatabaseSettings = DatabaseSettings()
@@ -249,8 +253,7 @@ def _with_known_variables(table: dict[str, Any], environ: Mapping[str, str]) -> 
     if environ.get("DISABLE_SESSION_SLEEP") and isinstance(table.get("destinations"), dict):
         awake = environ["DISABLE_SESSION_SLEEP"]
         table["destinations"] = {
-            key: {"disable_session_sleep": awake} | destination
-            for key, destination in table["destinations"].items()
+            key: {"disable_session_sleep": awake} | destination for key, destination in table["destinations"].items()
         }
     return table
 
@@ -266,9 +269,9 @@ def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            assert isinstance(env_settings, EnvSettingsSource)
-            env_settings.env_vars = {name.lower(): value for name, value in environ.items()}
-            return env_settings, init_settings
+            source = EnvSettingsSource(settings_cls)
+            source.env_vars = {name.lower(): value for name, value in environ.items()}
+            return source, init_settings
 
     return _Settings(**table)
 
@@ -310,9 +313,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}"
 
 
-def _resolve(
-    file: Path, key: str, settings: Settings, environ: Mapping[str, str], problems: list[str]
-) -> Destination:
+def _resolve(file: Path, key: str, settings: Settings, environ: Mapping[str, str], problems: list[str]) -> Destination:
     written = settings.destinations[key]
     name = written.name or key
     slug = slug_for(name)

@@ -88,7 +88,8 @@ async def worker_rows(conn: AsyncConnection) -> list[WorkerRow]:
 async def try_lock(conn: AsyncConnection, destination: str, kind: str) -> bool:
     """Try to take the advisory lock of a worker for this session; it goes when the session goes."""
     result = await conn.execute(
-        "select pg_try_advisory_lock(hashtextextended('coldharbour:' || %s || ':' || %s, 0))", [destination, kind]
+        "select pg_try_advisory_lock(hashtextextended('coldharbour:' || %s || ':' || %s, 0))",
+        [destination, kind],
     )
     return await result.fetchone() == (True,)
 
@@ -96,7 +97,8 @@ async def try_lock(conn: AsyncConnection, destination: str, kind: str) -> bool:
 async def unlock(conn: AsyncConnection, destination: str, kind: str) -> None:
     """Give the advisory lock of a worker back."""
     await conn.execute(
-        "select pg_advisory_unlock(hashtextextended('coldharbour:' || %s || ':' || %s, 0))", [destination, kind]
+        "select pg_advisory_unlock(hashtextextended('coldharbour:' || %s || ':' || %s, 0))",
+        [destination, kind],
     )
 
 
@@ -128,15 +130,14 @@ async def current_epoch(conn: AsyncConnection, destination: str, kind: str) -> t
 async def save_sessions(
     conn: AsyncConnection, market: str, source: str, sessions: Sequence[MarketSession], today: date
 ) -> None:
-    """Replace the sessions from the first given day on, and prune those older than 120 days."""
-    if not sessions:
-        return
-    first = min(session.session_date for session in sessions)
-    last = max(session.session_date for session in sessions)
+    """Replace the sessions from the first given day to the last, and prune those older than 120 days."""
+    days = [session.session_date for session in sessions]
     await conn.execute(
-        "delete from accounts.market_schedule where market = %s"
-        " and (session_date between %s and %s or session_date < %s::date - 120)",
-        [market, first, last, today],
+        """
+        delete from accounts.market_schedule where market = %(market)s and (session_date < %(today)s::date - 120
+            or session_date between %(first)s and %(last)s and session_date <> all(%(days)s))
+        """,
+        {"market": market, "today": today, "first": min(days), "last": max(days), "days": days},
     )
     async with conn.cursor() as cur:
         await cur.executemany(
@@ -144,6 +145,9 @@ async def save_sessions(
             insert into accounts.market_schedule
                 (market, session_date, pre_open_utc, open_utc, close_utc, post_close_utc, source)
             values (%s, %s, %s, %s, %s, %s, %s)
+            on conflict (market, session_date) do update set pre_open_utc = excluded.pre_open_utc,
+                open_utc = excluded.open_utc, close_utc = excluded.close_utc,
+                post_close_utc = excluded.post_close_utc, source = excluded.source, fetched_at = now()
             """,
             [
                 (market, s.session_date, s.pre_open_utc, s.open_utc, s.close_utc, s.post_close_utc, source)

@@ -84,9 +84,9 @@ class Backoff:
 
     def next_s(self, retry_after_s: float | None = None) -> float:
         """Return the seconds to wait after one more failure, at least what the other side asked for."""
-        span = min(self._longest_s, self._first_s * 2**self._failures)
+        span_s = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 20))
         self._failures += 1
-        return max(span * self._random.uniform(0.5, 1.0), retry_after_s or 0.0)
+        return max(span_s * self._random.uniform(0.5, 1.0), retry_after_s or 0.0)
 
     def reset(self) -> None:
         """Forget the failures: it worked."""
@@ -121,7 +121,7 @@ class Supervisor:
         while self.status.state is not State.GAVE_UP:
             try:
                 await self.attempt()
-            except (Exception, SystemExit, BaseExceptionGroup) as error:  # noqa: BLE001  see module docstring
+            except (Exception, SystemExit, BaseExceptionGroup) as error:
                 cause = decisive(error)
                 if not isinstance(cause, Exception | SystemExit):
                     raise
@@ -157,7 +157,7 @@ class Supervisor:
             await self._restart(cause, error)
 
     async def _retry(self, delay_s: float) -> None:
-        log = self.log.info if self.status.state is State.RETRYING else self.log.warning
+        log = self.log.debug if self.status.state is State.RETRYING else self.log.warning  # one line on loss
         log("worker.retrying", error=self.status.last_error, delay_s=round(delay_s, 1))
         self.status.enter(State.RETRYING, self.status.last_error or "")
         await self.wait(delay_s)

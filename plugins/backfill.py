@@ -57,6 +57,4 @@ async def catch_up(ctx: AccountContext, cfg: BackfillSettings, report: Progress)
 @hookimpl
 def register_workers() -> list[WorkerSpec]:
     """Offer the `backfill` worker."""
-    return [
-        WorkerSpec(kind="backfill", settings=BackfillSettings, run=backfill, every="interval_s", service="ingest")
-    ]
+    return [WorkerSpec(kind="backfill", settings=BackfillSettings, run=backfill, every="interval_s", service="ingest")]

@@ -21,7 +21,12 @@ def register_workers() -> list[WorkerSpec]:
     """Offer the `web` worker; many may run, since pages only read."""
     return [
         WorkerSpec(
-            kind="web", settings=DashboardSettings, run=serve_web, service="web", per_account=False, exclusive=False
+            kind="web",
+            settings=DashboardSettings,
+            run=serve_web,
+            service="web",
+            per_account=False,
+            exclusive=False,
         )
     ]
 

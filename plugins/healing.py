@@ -55,9 +55,7 @@ async def _unfinished(puller: Puller, *, with_held_legs: bool) -> Recorded:
     async with puller.lake.db.transaction() as conn:
         unfinished = await store.unfinished_orders(conn, puller.lake.slug)
     roots = {
-        order.root
-        for order in unfinished
-        if order.id not in listed and (with_held_legs or order.status != "held")
+        order.root for order in unfinished if order.id not in listed and (with_held_legs or order.status != "held")
     }
     recorded += await puller.by_id(roots)
     return recorded + await puller.complete(recorded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import anyio.to_thread
@@ -38,6 +37,8 @@ async def keep_schedule(ctx: AccountContext, cfg: ScheduleSettings) -> None:
     today = now.astimezone(NEW_YORK).date()
     start, end = today - timedelta(days=DAYS_BACK), today + timedelta(days=cfg.days_ahead)
     source, sessions = await _sessions(ctx, start, end)
+    if not sessions:
+        raise Transient(f"the calendar of {source} has no session between {start} and {end}")
     async with ctx.db.transaction() as conn:
         await store.save_sessions(conn, market, source, sessions, today)
     ctx.log.info("schedule.refreshed", source=source, sessions=len(sessions))
@@ -60,7 +61,7 @@ def _session(opens: datetime, closes: datetime) -> MarketSession:
     return session_of(opens.date(), opens.time(), closes.time())
 
 
-def published_sessions(start: date, end: date) -> Sequence[MarketSession]:
+def published_sessions(start: date, end: date) -> list[MarketSession]:
     """Return the New York Stock Exchange's sessions by its published rules, half-days included."""
     import exchange_calendars  # noqa: PLC0415  it brings pandas, which only this rare path should pay for
 
@@ -72,5 +73,11 @@ def published_sessions(start: date, end: date) -> Sequence[MarketSession]:
 def register_workers() -> list[WorkerSpec]:
     """Offer the `schedule` worker."""
     return [
-        WorkerSpec(kind="schedule", settings=ScheduleSettings, run=keep_schedule, every="interval_s", service="manage")
+        WorkerSpec(
+            kind="schedule",
+            settings=ScheduleSettings,
+            run=keep_schedule,
+            every="interval_s",
+            service="manage",
+        )
     ]

@@ -5,7 +5,7 @@ Start and recovery are one path: subscribe, fetch what was missed, then say read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import anyio
@@ -142,9 +142,9 @@ async def _recover(recorder: Recorder, alive_at: datetime | None) -> None:
     async with ctx.db.transaction() as conn:
         for gap in await store.open_gaps(conn, slug):
             await store.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
-            healed = await store.heal_gap(
-                conn, slug, gap.id, blind_to=recorder.listening_at, healed_at=ctx.clock.now()
-            )
+            healed = await store.heal_gap(conn, slug, gap.id, blind_to=recorder.listening_at, healed_at=ctx.clock.now())
+            if healed is None:
+                continue
             blind_s = (recorder.listening_at - healed.blind_from).total_seconds()
             ctx.emit(GapHealed(at=ctx.clock.now(), gap_id=gap.id, blind_s=blind_s,
                                orders=healed.orders_recovered, fills=healed.fills_recovered))  # fmt: skip
@@ -174,7 +174,7 @@ def _moments(frames: Iterable[Frame]) -> Iterable[datetime]:
     return (frame.update.order.updated_at for frame in frames if frame.update)
 
 
-def _leaves(group: BaseExceptionGroup[StreamLost]) -> Iterable[StreamLost]:
+def _leaves(group: BaseExceptionGroup[StreamLost]) -> Iterator[StreamLost]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _leaves(error)

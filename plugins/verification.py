@@ -47,7 +47,12 @@ async def _prove_all(loaded: commands.Loaded, chosen: Sequence[Destination], day
             async with opened as broker:
                 with commands.counting(f"reading {destination.name}") as reach:
                     proof = await prove(
-                        db, broker, destination.slug, day=day.date() if day else None, reach=reach, clock=clock
+                        db,
+                        broker,
+                        destination.slug,
+                        day=day.date() if day else None,
+                        reach=reach,
+                        clock=clock,
                     )
             _print(destination, proof)
             proofs.append(proof)

@@ -85,9 +85,7 @@ class Exchange:
         except NotSent:
             raise
         except BrokerUnavailable as exc:
-            raise OutcomeUnknown(
-                method, path, str(exc), status=exc.status, request_id=exc.request_id
-            ) from exc
+            raise OutcomeUnknown(method, path, str(exc), status=exc.status, request_id=exc.request_id) from exc
 
     async def _once(
         self,
@@ -160,5 +158,7 @@ class Exchange:
 
     def _report(self, method: str, path: str, exc: ColdHarbourError) -> None:
         facts = {name: getattr(exc, name, None) for name in ("status", "code", "request_id", "retry_after_s")}
-        say = self._log.info if isinstance(exc, NotFound) else self._log.warning
+        # A broker that cannot be reached says nothing worth a line each time: the worker reports the loss once.
+        quiet = isinstance(exc, NotFound | NotSent)
+        say = self._log.debug if quiet else self._log.warning
         say("broker.request_failed", method=method, path=path, error=str(exc), **facts)

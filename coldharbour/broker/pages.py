@@ -95,9 +95,7 @@ async def walk_activities(fetch: FetchActivities, *, page_token: str | None) -> 
     while raws := await fetch(token):
         found, malformed = fresh.of(raws)
         token = fresh.next_cursor(raws, "activities")
-        yield ActivitiesPage(
-            activities=tuple(found), malformed=tuple(malformed), next_token=token, complete=False
-        )
+        yield ActivitiesPage(activities=tuple(found), malformed=tuple(malformed), next_token=token, complete=False)
     yield ActivitiesPage(activities=(), malformed=(), next_token=token, complete=True)
 
 

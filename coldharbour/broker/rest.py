@@ -70,9 +70,7 @@ class AlpacaRest:
         self.base_url, self.data_url, self.slug = base_url, data_url, slug
         self._key_id, self._secret, self._clock = key_id, secret, clock
         self._open = AsyncExitStack()
-        self._clients = [
-            _client(url, _Keys(key_id, secret), total_s, transport) for url in (base_url, data_url)
-        ]
+        self._clients = [_client(url, _Keys(key_id, secret), total_s, transport) for url in (base_url, data_url)]
         self._trading, self._market = (
             Exchange(
                 client,
@@ -115,14 +113,10 @@ class AlpacaRest:
         """Return the broker's time and the bounds of its session."""
         return await self._trading.read("/v2/clock", translate.market_clock, priority=priority)
 
-    async def calendar(
-        self, start: date, end: date, *, priority: Priority = Priority.BULK
-    ) -> tuple[CalendarDay, ...]:
+    async def calendar(self, start: date, end: date, *, priority: Priority = Priority.BULK) -> tuple[CalendarDay, ...]:
         """Return the trading days from start to end, both included."""
         params = {"start": start.isoformat(), "end": end.isoformat()}
-        return await self._trading.read(
-            "/v2/calendar", _each(translate.calendar_day), params, priority=priority
-        )
+        return await self._trading.read("/v2/calendar", _each(translate.calendar_day), params, priority=priority)
 
     async def portfolio_history(
         self, *, period: str = "1A", timeframe: str = "1D", priority: Priority = Priority.BULK
@@ -191,9 +185,7 @@ class AlpacaRest:
         above 0, since bounds are exclusive and stamps are rounded. Raises StuckWalk (Transient) if the list
         does not go on.
         """
-        return self._walk(
-            after, until, nested=nested, page_limit=page_limit, margin_s=margin_s, priority=priority
-        )
+        return self._walk(after, until, nested=nested, page_limit=page_limit, margin_s=margin_s, priority=priority)
 
     def walk_activities(
         self,
@@ -202,22 +194,23 @@ class AlpacaRest:
         *,
         page_token: str | None = None,
         types: Sequence[str] | None = None,
+        category: str | None = None,
         priority: Priority = Priority.BULK,
     ) -> AsyncIterator[ActivitiesPage]:
         """Yield pages of the account's activities, ascending, each activity once.
 
         page_token: the `next_token` of an earlier page, to go on behind it. types: such as FILL or DIV; all
-        by default. Raises StuckWalk (Transient) on a token that repeats.
+        by default. category: trade_activity or non_trade_activity; not together with types. Raises StuckWalk (Transient) on a token that repeats.
         """
         fixed = {"direction": "asc", "page_size": str(ACTIVITIES_LIMIT), **_bounds(after, until)}
         if types:
             fixed["activity_types"] = ",".join(types)
+        if category:
+            fixed["category"] = category
 
         async def fetch(token: str | None) -> list[bytes]:
             params = fixed | ({"page_token": token} if token else {})
-            return await self._trading.read(
-                "/v2/account/activities", translate.rows, params, priority=priority
-            )
+            return await self._trading.read("/v2/account/activities", translate.rows, params, priority=priority)
 
         return walk_activities(fetch, page_token=page_token)
 
@@ -281,9 +274,7 @@ class AlpacaRest:
         used: set[str] = set()
         while True:
             params = fixed | _given(page_token=token)
-            page, token = await self._market.read(
-                "/v2/stocks/bars", translate.bars_page, params, priority=priority
-            )
+            page, token = await self._market.read("/v2/stocks/bars", translate.bars_page, params, priority=priority)
             for symbol, bars in page.items():
                 merged.setdefault(symbol, []).extend(bars)
             if token is None:
@@ -335,9 +326,7 @@ class _Keys(httpx.Auth):
         yield request
 
 
-def _client(
-    url: str, keys: _Keys, total_s: float, transport: httpx.AsyncBaseTransport | None
-) -> httpx.AsyncClient:
+def _client(url: str, keys: _Keys, total_s: float, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=url,
         auth=keys,

@@ -24,7 +24,7 @@ import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
 
-from ..errors import BadConfig, Transient
+from coldharbour.errors import BadConfig, Transient
 from . import keeper
 from .keeper import PORT, ROLE, Plan, open_lock, recorded_socket_folder, try_lock
 from .place import home_of, prepare

@@ -184,9 +184,7 @@ def make_cluster(plan: Plan, owner: str) -> None:
     say(f"making the database in {plan.data}")
     _run([plan.program("initdb"), "--pgdata", str(fresh), "--username", SUPERUSER, *CLUSTER_OPTIONS])
     fresh.joinpath("pg_hba.conf").write_text("local all all peer map=embedded\n")
-    fresh.joinpath("pg_ident.conf").write_text(
-        "".join(f'embedded "{owner}" {role}\n' for role in (SUPERUSER, ROLE))
-    )
+    fresh.joinpath("pg_ident.conf").write_text("".join(f'embedded "{owner}" {role}\n' for role in (SUPERUSER, ROLE)))
     _run(
         [plan.program("postgres"), "--single", "-D", str(fresh), "-c", "exit_on_error=true", SUPERUSER],
         stdin=f"create role {ROLE} login;\ncreate database {ROLE} owner {ROLE};\n",

@@ -108,7 +108,11 @@ async def catch_up_orders(puller: Puller, *, started_at: datetime, on_page: Call
 
 
 async def catch_up_activities(
-    puller: Puller, *, started_at: datetime, overlap_from: Callable[[datetime], datetime], on_page: Callable[[datetime, int], None]
+    puller: Puller,
+    *,
+    started_at: datetime,
+    overlap_from: Callable[[datetime], datetime],
+    on_page: Callable[[datetime, int], None],
 ) -> int:
     """Bring every activity since the cursor, moving it page by page; return how many rows were read.
 

@@ -147,7 +147,7 @@ def _version(row: str) -> sql.Composed:
     """The SQL twin of `lake.model.version`."""
     return sql.SQL(
         "({r}.status = any({finished}), {r}.updated_at, {r}.filled_qty, {r}.source = 'rest',"
-        " {r}.raw_json::text collate \"C\")"
+        ' {r}.raw_json::text collate "C")'
     ).format(r=sql.SQL(row), finished=sql.Literal(sorted(FINISHED)))
 
 
@@ -275,9 +275,7 @@ async def _record_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) 
     )
 
 
-async def _record_activities(
-    conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime
-) -> Recorded:
+async def _record_activities(conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime) -> Recorded:
     if not rows:
         return Recorded()
     query = UPSERT_ACTIVITIES.format(
@@ -321,7 +319,8 @@ async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame
         select %s, * from unnest(%s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::bytea[])
     """).format(table=_table("raw_events", slug))
     columns = zip(
-        *((f.received_at, f.connection, f.event, f.order_id, f.execution_id, f.raw) for f in frames), strict=True
+        *((f.received_at, f.connection, f.event, f.order_id, f.execution_id, f.raw) for f in frames),
+        strict=True,
     )
     await conn.execute(query, [slug, *map(list, columns)])
 
@@ -456,9 +455,7 @@ async def open_gap(conn: AsyncConnection, slug: str, blind_from: datetime, reaso
         "insert into account_activities.gaps (destination, blind_from, reason) values (%s, %s, %s) returning id",
         [slug, blind_from, reason],
     )
-    row = await result.fetchone()
-    assert row is not None
-    return int(row[0])
+    return int((await result.fetchone() or [0])[0])
 
 
 async def open_gaps(conn: AsyncConnection, slug: str) -> list[Gap]:
@@ -485,8 +482,8 @@ async def credit_gap(conn: AsyncConnection, slug: str, gap_id: int, orders: int,
 
 async def heal_gap(
     conn: AsyncConnection, slug: str, gap_id: int, *, blind_to: datetime, healed_at: datetime
-) -> Gap:
-    """Close a gap: the stream listens again since `blind_to`, and all before it has been fetched."""
+) -> Gap | None:
+    """Close a gap and return it: the stream listens again since `blind_to`, all before has been fetched."""
     async with conn.cursor(row_factory=class_row(Gap)) as cur:
         await cur.execute(
             """
@@ -496,9 +493,7 @@ async def heal_gap(
             """,
             [blind_to, healed_at, slug, gap_id],
         )
-        healed = await cur.fetchone()
-    assert healed is not None
-    return healed
+        return await cur.fetchone()
 
 
 async def order_facts(

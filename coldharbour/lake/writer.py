@@ -54,7 +54,11 @@ class Lake:
     async def _write_frames(self, frames: Sequence[StreamFrame]) -> Recorded:
         harvests, unreadable = _read_frames(frames)
         return await self._write(
-            combine(harvests), [_frame_row(frame) for frame in frames], unreadable, "stream", alive_at=self.clock.now()
+            combine(harvests),
+            [_frame_row(frame) for frame in frames],
+            unreadable,
+            "stream",
+            alive_at=self.clock.now(),
         )
 
     async def write_orders(
@@ -66,7 +70,11 @@ class Lake:
         return await self._write(combine(harvests), (), unreadable, "rest", cursors={"orders": cursor})
 
     async def write_activities(
-        self, activities: Iterable[Activity], malformed: Sequence[Malformed] = (), *, cursor: Cursor | None = None
+        self,
+        activities: Iterable[Activity],
+        malformed: Sequence[Malformed] = (),
+        *,
+        cursor: Cursor | None = None,
     ) -> Recorded:
         """Write a page of activities as REST told them; `cursor` moves in the same transaction."""
         harvests, unreadable = _harvest(

@@ -46,7 +46,7 @@ def pending(conninfo: str, folders: Iterable[Path] = ()) -> list[str]:
 
 def _take_lock(conn: psycopg.Connection) -> None:
     deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while not conn.execute("select pg_try_advisory_lock(%s)", [UPGRADE_LOCK]).fetchone() == (True,):
+    while conn.execute("select pg_try_advisory_lock(%s)", [UPGRADE_LOCK]).fetchone() != (True,):
         if time.monotonic() > deadline:
             raise Transient(
                 "another process has been upgrading this database for a minute",

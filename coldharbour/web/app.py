@@ -33,7 +33,6 @@ from coldharbour.web.guard import Application, Guard, is_loopback
 MAX_STREAMS = 64
 LAST_WORDS_S = 0.3  # at the end, what an open connection may take to receive the rest
 BACKSTOP_S = 1
-STARTED_POLL_S = 0.01
 
 
 async def serve_web(
@@ -52,8 +51,7 @@ async def serve_web(
             await tasks.start(board.run)
             tasks.start_soon(server.run_shielded, listening)
             try:
-                while not server.started:
-                    await anyio.sleep(STARTED_POLL_S)
+                await server.ready.wait()
                 ctx.log.info("web.ready", url=url_of(listening))
                 task_status.started()
                 await anyio.sleep_forever()
@@ -80,6 +78,7 @@ class Server(uvicorn.Server):
     """uvicorn inside a worker: no signals of its own, and open streams do not hold up its end."""
 
     def __init__(self, application: Application, streams: Streams) -> None:
+        self.ready = anyio.Event()
         self._streams = streams
         super().__init__(
             uvicorn.Config(
@@ -103,6 +102,11 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the kernel, which ends its workers by cancelling them."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then the connections; one that takes nothing any more is cut."""
@@ -133,8 +137,8 @@ def bound_socket(web: WebSettings) -> Iterator[socket.socket]:
         except OSError as error:
             what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be bound ({error.strerror})"
             raise NeedsOperator(
-                f"port {web.port} of {web.host} {what}",
-                hint="end the program that holds it, or set web.port (or the environment variable PORT)",
+                f"web.port: port {web.port} of {web.host} {what}",
+                hint="end the program that holds it, or set another port there (the environment variable PORT wins)",
             ) from error
         listening.setblocking(False)
         yield listening

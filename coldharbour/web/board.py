@@ -36,10 +36,11 @@ from coldharbour.web.events import Streams, html_frame, json_frame
 from coldharbour.web.fragments import Fragments, part_id
 
 POLL_S = 5.0  # how often everything is read when nothing says that it changed
-REFRESH_S = 0.2  # at most this often per account, however many notifications arrive
+PAUSE_S = 0.2  # between two readings of an account, however many notifications arrive
+COUNTS_PAUSE_S = 2.0  # between two counts of its rows, and 50 times what the last count took
+COUNTS_PAUSE_RATIO = 50
+COUNTS_LIMIT_S = 30.0
 PULSE_S = 1.0  # at most this often, the page is told that what it shows is current
-COUNTS_S = 2.0  # rows are counted no more often than this, nor for more than a fiftieth of the time
-COUNTS_SHARE = 50
 SCHEDULE_S = 60.0
 PANEL_LIMIT_S = 5.0
 TAPE_ROWS = 30
@@ -59,20 +60,24 @@ class Board:
         self.accounts = [Account.of(destination) for destination in ctx.configuration.destinations]
         self.parts: dict[str, Markup] = {}
         self.views: dict[str, AccountView] = {}
+        self.counts: dict[str, store.Counts] = {}
         self.installation: tuple[WorkerView, ...] = ()
         self.resyncs = 0
         self.lost_since: datetime | None = None
-        self._followers = [
-            Follower(self, self._read_installation, (STATUS_CHANNEL,)),
-            *(self._follower(account) for account in self.accounts),
-        ]
+        cards = [Card(self, account) for account in self.accounts]
+        tallies = [Tally(self, account.slug) for account in self.accounts]
+        self._readers = [Follower(self, self._read_installation, (STATUS_CHANNEL,))]
+        self._readers += [Follower(self, card.read, card.channels()) for card in cards]
+        self._counters = [Follower(self, tally.read, (f"raw_channel_{tally.slug}",)) for tally in tallies]
         self._show_waiting()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep everything current, for ever; started when everything was read once, or could not be."""
         async with anyio.create_task_group() as tasks:
-            for follower in self._followers:
-                await tasks.start(follower.run)
+            for reader in self._readers:
+                await tasks.start(reader.run)
+            for counter in self._counters:
+                tasks.start_soon(counter.run)
             tasks.start_soon(self._listen)
             task_status.started()
 
@@ -110,32 +115,32 @@ class Board:
                 self.show(part, html)
             for panel in self.panels:
                 part = part_id(f"panel-{panel.key}", account.slug)
-                self.show(part, self.fragments.panel_waiting(panel, account.slug))
-
-    def _follower(self, account: Account) -> Follower:
-        card = Card(self, account)
-        return Follower(self, card.read, card.channels())
+                self.show(part, self.fragments.bare_panel(panel, account.slug))
 
     async def _read_installation(self, _noted: Set[str]) -> float:
         async with self.ctx.db.transaction() as conn:
             rows = await kernel_store.worker_rows(conn)
         self.installation = worker_views(rows, self.expected(""), "", self.ctx.clock.now())
         self.show(INSTALLATION, self.fragments.installation(self.installation, health(self.installation)))
-        return POLL_S
+        return PAUSE_S
 
     async def _listen(self) -> None:
-        channels = sorted({channel for follower in self._followers for channel in follower.channels})
-        async with self.ctx.db.listener() as listener:
-            async for note in listener.subscribe(*channels):
+        followers = [*self._readers, *self._counters]
+        channels = {channel for follower in followers for channel in follower.channels}
+        async with self.ctx.db.listener() as listener, listener.subscribe(*sorted(channels)) as notes:
+            async for note in notes:
                 if note is RESYNC:
                     self.resyncs += 1
-                for follower in self._followers:
+                for follower in followers:
                     follower.note(follower.channels if note is RESYNC else [note.channel])
 
 
 @dataclass(eq=False)
 class Follower:
-    """Calls `read` when one of its channels was noted, and when the seconds that `read` returned are over."""
+    """Calls `read` when one of its channels was noted, and every POLL_S when none is.
+
+    `read` is given the noted channels, and returns the seconds before which it is not called again.
+    """
 
     board: Board
     read: Callable[[Set[str]], Awaitable[float]]
@@ -151,25 +156,41 @@ class Follower:
             self._woken.set()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        wait_s = 0.0
+        """Read for ever; started after the first attempt."""
+        pause_s = await self._read()
+        task_status.started()
         while True:
-            with anyio.move_on_after(wait_s):
+            await self.board.ctx.clock.sleep(pause_s)
+            with anyio.move_on_after(POLL_S):
                 await self._woken.wait()
-            wait_s = await self._read()
-            task_status.started()
-            task_status = anyio.TASK_STATUS_IGNORED
-            await self.board.ctx.clock.sleep(REFRESH_S)
+            pause_s = await self._read()
 
     async def _read(self) -> float:
         noted, self._noted, self._woken = self._noted, set(), anyio.Event()
         try:
-            wait_s = await self.read(noted)
+            pause_s = await self.read(noted)
         except Transient as error:
             self.board.lost(error)
             self.note(noted)
-            return REFRESH_S
+            return PAUSE_S
         self.board.found()
-        return wait_s
+        return pause_s
+
+
+class Tally:
+    """Counts the rows of one account's lake: apart from its card, since a large table takes its time."""
+
+    def __init__(self, board: Board, slug: str) -> None:
+        self._board, self._clock, self.slug = board, board.ctx.clock, slug
+
+    async def read(self, _noted: Set[str]) -> float:
+        """Count and show the rows; return the seconds before which they are not counted again."""
+        started = self._clock.monotonic()
+        async with self._board.ctx.db.transaction(timeout_s=COUNTS_LIMIT_S) as conn:
+            counts = await store.counts(conn, self.slug)
+        self._board.counts[self.slug] = counts
+        self._board.show(part_id("counts", self.slug), self._board.fragments.counts(self.slug, counts))
+        return max(COUNTS_PAUSE_S, COUNTS_PAUSE_RATIO * (self._clock.monotonic() - started))
 
 
 class Card:
@@ -177,11 +198,9 @@ class Card:
 
     def __init__(self, board: Board, account: Account) -> None:
         self._board, self._ctx, self._account = board, board.ctx, account
-        self._counts = store.Counts(0, 0, 0, 0, 0, 0)
         self._schedule = Schedule()
         self._due: dict[str, float] = {}
         self._failing: set[str] = set()
-        self._pulse_due = 0.0
 
     def channels(self) -> tuple[str, ...]:
         """Return the channels that say that something on the card changed."""
@@ -190,7 +209,7 @@ class Card:
         return tuple(sorted(own | {self._channel(panel) for panel in self._board.panels}))
 
     async def read(self, noted: Set[str]) -> float:
-        """Read the account and show what changed; return the seconds after which to look again.
+        """Read the account and show what changed; return the seconds before which it is not read again.
 
         Raises Transient when the database does not answer.
         """
@@ -204,7 +223,7 @@ class Card:
             if self._channel(panel) in noted or self._is_due(f"panel {panel.key}"):
                 await self._show_panel(panel)
         self._pulse(view.as_of)
-        return min(POLL_S, max(0.0, self._due["counts"] - self._ctx.clock.monotonic())) if noted else POLL_S
+        return PAUSE_S
 
     async def _view(self, conn: AsyncConnection) -> AccountView:
         slug, now = self._account.slug, self._ctx.clock.now()
@@ -215,7 +234,6 @@ class Card:
             market=await self._market(conn, now),
             workers=workers,
             health=health(workers),
-            counts=await self._count(conn),
             gap_totals=await store.gap_totals(conn, slug),
             gaps=tuple(map(gap_view, await store.newest_gaps(conn, slug, GAP_ROWS))),
             tape=tuple(await store.tape(conn, slug, TAPE_ROWS)),
@@ -232,26 +250,17 @@ class Card:
             return Market(None, None)
         return Market(self._schedule.phase_at(now), self._schedule.next_change(now))
 
-    async def _count(self, conn: AsyncConnection) -> store.Counts:
-        if self._is_due("counts"):
-            started = self._ctx.clock.monotonic()
-            self._counts = await store.counts(conn, self._account.slug)
-            ended = self._ctx.clock.monotonic()
-            self._due["counts"] = ended + max(COUNTS_S, COUNTS_SHARE * (ended - started))
-        return self._counts
-
     async def _show_panel(self, panel: PanelSpec) -> None:
         slug = self._account.slug
         self._due[f"panel {panel.key}"] = self._ctx.clock.monotonic() + POLL_S
         try:
-            with anyio.fail_after(PANEL_LIMIT_S):
-                async with self._ctx.db.transaction() as conn:
-                    context = await panel.load(conn, slug)
+            async with self._ctx.db.transaction(timeout_s=PANEL_LIMIT_S) as conn:
+                context = await panel.load(conn, slug)
             html = self._board.fragments.panel(panel, slug, context)
-        except Exception as error:  # noqa: BLE001 - a third party's panel may raise anything; it shows in the panel
-            html = self._board.fragments.failed_panel(panel, slug, f"{type(error).__name__}: {error}")
+        except Exception as error:  # a third party's panel may raise anything
+            html = self._board.fragments.bare_panel(panel, slug, error=f"{type(error).__name__}: {error}")
             if panel.key not in self._failing:
-                self._ctx.log.error("web.panel_failed", panel=panel.key, destination=slug, exc_info=error)
+                self._ctx.log.exception("web.panel_failed", panel=panel.key, destination=slug)
                 self._failing.add(panel.key)
         else:
             self._failing.discard(panel.key)

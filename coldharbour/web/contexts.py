@@ -25,7 +25,7 @@ from coldharbour.sessions import Phase
 from coldharbour.settings import ALPACA_TRADING_HOSTS, PAPER_URL, Destination
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import State
-from coldharbour.web.store import Counts, CursorRow, GapRow, GapTotals, HistoryRow, JournalRow, TapeRow
+from coldharbour.web.store import CursorRow, GapRow, GapTotals, HistoryRow, JournalRow, TapeRow
 
 SILENT_AFTER = timedelta(seconds=10)  # a worker's row older than this says nothing about now
 WELL = frozenset({State.READY, State.SLEEPING})
@@ -144,7 +144,6 @@ class AccountView:
     market: Market
     workers: tuple[WorkerView, ...]
     health: Health
-    counts: Counts
     gap_totals: GapTotals
     gaps: tuple[GapView, ...]
     tape: tuple[TapeRow, ...]
@@ -163,8 +162,7 @@ def worker_views(
     """
     known = {row.kind: row for row in rows if row.destination == slug}
     return tuple(
-        _worker(known[kind], now) if kind in known else _absent(kind, service)
-        for kind, service in sorted(expected)
+        _worker(known[kind], now) if kind in known else _absent(kind, service) for kind, service in sorted(expected)
     )
 
 

@@ -6,23 +6,21 @@ behind loses old states of a part, never its newest.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 import msgspec
 import structlog
+
+from coldharbour.web.guard import Receive, Scope, Send
 
 HEARTBEAT_S = 10.0  # a comment when nothing else was sent, so that proxies and dead connections show
 SEND_LIMIT_S = 5.0  # a client that takes nothing for so long is let go
 HEARTBEAT = b": hb\n\n"
 
 log = structlog.get_logger(__name__)
-
-Receive = Any
-Send = Any
 
 
 class Full(Exception):
@@ -117,7 +115,7 @@ class Streams:
             client.ended = True
             client.wake()
 
-    async def serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI) with the stream, until the page goes or the server ends."""
         try:
             with self.connect() as client:
@@ -130,7 +128,7 @@ class Streams:
             await _start(send, 503, b"text/plain; charset=utf-8", (b"retry-after", b"5"))
             await send({"type": "http.response.body", "body": b"too many open pages: close one"})
 
-    async def _pump(self, client: Client, send: Send, scope: MutableMapping[str, Any]) -> None:
+    async def _pump(self, client: Client, send: Send, scope: Scope) -> None:
         try:
             async for chunk in client.chunks():
                 with anyio.fail_after(SEND_LIMIT_S):
@@ -150,4 +148,3 @@ async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-

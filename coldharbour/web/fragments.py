@@ -16,6 +16,7 @@ from coldharbour.hookspecs import PanelSpec
 from coldharbour.web import contexts
 from coldharbour.web.assets import TEMPLATES_PACKAGE, Assets
 from coldharbour.web.contexts import Account, AccountView, Health, WorkerView
+from coldharbour.web.store import Counts
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     "calendar_day": contexts.calendar_day,
@@ -28,7 +29,8 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "price": contexts.price,
     "quantity": contexts.quantity,
 }
-ACCOUNT_PARTS = ("head", "counts", "workers", "gaps", "journal", "tape")
+NOTHING = Markup()
+ACCOUNT_PARTS = ("head", "reach", "workers", "gaps", "journal", "tape")
 
 
 def part_id(kind: str, slug: str) -> str:
@@ -55,9 +57,13 @@ class Fragments:
             for kind in ACCOUNT_PARTS
         }
 
+    def counts(self, slug: str, counts: Counts) -> Markup:
+        """Return the figures of an account's lake."""
+        return self._render("fragments/counts.html", id=part_id("counts", slug), counts=counts)
+
     def waiting(self, slug: str) -> dict[str, Markup]:
         """Return the parts of a card before anything could be read."""
-        ids = [part_id(kind, slug) for kind in ACCOUNT_PARTS]
+        ids = [part_id(kind, slug) for kind in ("counts", *ACCOUNT_PARTS)]
         return {element: self._render("fragments/waiting.html", id=element) for element in ids}
 
     def installation(self, workers: Sequence[WorkerView], health: Health) -> Markup:
@@ -72,11 +78,12 @@ class Fragments:
         """Return a plugin's panel. Raises whatever its template raises."""
         template = self._panel_environment(spec.package).get_template(spec.template)
         body = Markup(template.render(context))  # noqa: S704 - the template has escaped what it was given
-        return self._render("fragments/panel.html", id=part_id(f"panel-{spec.key}", slug), spec=spec, body=body, error="")
+        return self.bare_panel(spec, slug, body=body)
 
-    def failed_panel(self, spec: PanelSpec, slug: str, error: str) -> Markup:
-        """Return a plugin's panel that says why it cannot be shown."""
-        return self._render("fragments/panel.html", id=part_id(f"panel-{spec.key}", slug), spec=spec, body="", error=error)
+    def bare_panel(self, spec: PanelSpec, slug: str, *, body: Markup = NOTHING, error: str = "") -> Markup:
+        """Return the frame of a plugin's panel, around its body or the reason why it cannot be shown."""
+        element = part_id(f"panel-{spec.key}", slug)
+        return self._render("fragments/panel.html", id=element, spec=spec, body=body, error=error)
 
     def _render(self, template: str, **context: Any) -> Markup:
         rendered = self._environment.get_template(template).render(context)

@@ -25,9 +25,9 @@ def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@get("/readyz", raises=[])
+@get("/readyz")
 async def readyz(state: State) -> Response[dict[str, object]]:
-    """Say whether every configured worker is ready or asleep and reported within 10 s; 503 says which is not."""
+    """Say whether every configured worker is ready or asleep, and was so 10 s ago; 503 says which is not."""
     problems = await _problems(state.board)
     return Response({"ready": not problems, "problems": problems}, status_code=503 if problems else 200)
 
@@ -46,7 +46,7 @@ async def _problems(board: Board) -> list[dict[str, str]]:
             async with board.ctx.db.transaction() as conn:
                 rows = await kernel_store.worker_rows(conn)
     except (Transient, TimeoutError) as error:
-        return [{"destination": "", "worker": "", "why": f"the database does not answer: {error or 'no answer in time'}"}]
+        return [{"destination": "", "worker": "", "why": str(error) or "the database does not answer"}]
     slugs = ["", *(account.slug for account in board.accounts)]
     now = board.ctx.clock.now()
     return [
@@ -66,44 +66,45 @@ class BoardCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield every family once (Prometheus' collector protocol)."""
         yield from self._lake()
+        yield from self._gaps()
         yield from self._workers()
         yield from self._pages()
 
     def _lake(self) -> Iterator[Metric]:
-        rows = GaugeMetricFamily("coldharbour_rows", "Rows in the lake.", labels=["destination", "table"])
-        working = GaugeMetricFamily("coldharbour_working_orders", "Orders that can still change.", labels=["destination"])
-        opened = GaugeMetricFamily("coldharbour_gaps_open", "Blind times not healed yet.", labels=["destination"])
-        healed = CounterMetricFamily("coldharbour_gaps_healed", "Blind times healed.", labels=["destination"])
-        blind = CounterMetricFamily("coldharbour_blind_seconds", "Seconds of healed blindness.", labels=["destination"])
-        recovered = CounterMetricFamily(
-            "coldharbour_recovered", "What healing fetched.", labels=["destination", "what"]
-        )
-        age = GaugeMetricFamily("coldharbour_reading_age_seconds", "Age of these figures.", labels=["destination"])
-        now = self._board.ctx.clock.now()
-        for slug, view in self._board.views.items():
-            counts, gaps = view.counts, view.gap_totals
+        rows = gauge("rows", "Rows in the lake.", "destination", "table")
+        working = gauge("working_orders", "Orders that can still change.", "destination")
+        for slug, counts in self._board.counts.items():
             for table, number in (
                 ("raw_orders", counts.orders),
                 ("raw_activities", counts.activities),
-                ("raw_activities_fills", counts.fills),
+                ("fills", counts.fills),
                 ("raw_events", counts.frames),
                 ("quarantine", counts.quarantined),
             ):
                 rows.add_metric([slug, table], number)
             working.add_metric([slug], counts.working_orders)
-            opened.add_metric([slug], gaps.open)
-            healed.add_metric([slug], gaps.healed)
-            blind.add_metric([slug], gaps.blind.total_seconds())
-            recovered.add_metric([slug, "orders"], gaps.orders_recovered)
-            recovered.add_metric([slug, "fills"], gaps.fills_recovered)
+        yield from (rows, working)
+
+    def _gaps(self) -> Iterator[Metric]:
+        opened = gauge("gaps_open", "Blind times of the order stream that are not healed.", "destination")
+        healed = counter("gaps_healed", "Blind times that were healed.", "destination")
+        blind = counter("blind_seconds", "Seconds of healed blindness.", "destination")
+        recovered = counter("recovered", "What healing fetched from the broker.", "destination", "what")
+        age = gauge("reading_age_seconds", "Age of the last reading of the tables.", "destination")
+        now = self._board.ctx.clock.now()
+        for slug, view in self._board.views.items():
+            opened.add_metric([slug], view.gap_totals.open)
+            healed.add_metric([slug], view.gap_totals.healed)
+            blind.add_metric([slug], view.gap_totals.blind.total_seconds())
+            recovered.add_metric([slug, "orders"], view.gap_totals.orders_recovered)
+            recovered.add_metric([slug, "fills"], view.gap_totals.fills_recovered)
             age.add_metric([slug], (now - view.as_of).total_seconds())
-        yield from (rows, working, opened, healed, blind, recovered, age)
+        yield from (opened, healed, blind, recovered, age)
 
     def _workers(self) -> Iterator[Metric]:
-        labels = ["destination", "worker"]
-        state = GaugeMetricFamily("coldharbour_worker_state", "1 for the state it is in.", labels=[*labels, "state"])
-        restarts = CounterMetricFamily("coldharbour_worker_restarts", "Restarts after a bug.", labels=labels)
-        lag = GaugeMetricFamily("coldharbour_worker_lag_seconds", "How far behind the broker.", labels=labels)
+        state = gauge("worker_state", "1 for the state that a worker is in.", "destination", "worker", "state")
+        restarts = counter("worker_restarts", "Restarts after a bug.", "destination", "worker")
+        lag = gauge("worker_lag_seconds", "How far a worker is behind the broker.", "destination", "worker")
         for slug, worker in self._all_workers():
             state.add_metric([slug, worker.kind, worker.state], 1)
             restarts.add_metric([slug, worker.kind], worker.restarts)
@@ -117,15 +118,26 @@ class BoardCollector:
             yield from ((slug, worker) for worker in view.workers)
 
     def _pages(self) -> Iterator[Metric]:
-        streams = self._board.streams
-        yield GaugeMetricFamily("coldharbour_sse_clients", "Open pages.", value=len(streams))
-        yield CounterMetricFamily("coldharbour_sse_sent", "Pieces sent to pages.", value=streams.sent)
-        yield CounterMetricFamily(
-            "coldharbour_sse_dropped", "States replaced by newer ones before they were sent.", value=streams.dropped
-        )
-        yield CounterMetricFamily("coldharbour_sse_refused", "Pages refused: too many.", value=streams.refused)
-        yield CounterMetricFamily("coldharbour_sse_slow", "Pages let go: too slow.", value=streams.slow)
-        yield CounterMetricFamily("coldharbour_listener_resyncs", "Times LISTEN began.", value=self._board.resyncs)
-        yield GaugeMetricFamily(
-            "coldharbour_database_up", "1 while the database answers.", value=self._board.lost_since is None
-        )
+        streams, board = self._board.streams, self._board
+        for family, value in (
+            (gauge("sse_clients", "Open pages."), len(streams)),
+            (counter("sse_sent", "Pieces sent to open pages."), streams.sent),
+            (counter("sse_dropped", "States replaced by newer ones before they were sent."), streams.dropped),
+            (counter("sse_refused", "Pages refused because too many are open."), streams.refused),
+            (counter("sse_slow", "Pages let go because they took nothing."), streams.slow),
+            (counter("listener_resyncs", "Times that listening to the database began."), board.resyncs),
+            (counter("notify_failures", "Notifications this process failed to send."), board.ctx.db.failed_notifies),
+            (gauge("database_up", "1 while the database answers."), board.lost_since is None),
+        ):
+            family.add_metric([], value)
+            yield family
+
+
+def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    """Return an empty family of figures that go up and down."""
+    return GaugeMetricFamily(f"coldharbour_{name}", text, labels=labels)
+
+
+def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    """Return an empty family of figures that only grow; its samples end in _total."""
+    return CounterMetricFamily(f"coldharbour_{name}", text, labels=labels)

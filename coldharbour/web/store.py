@@ -128,7 +128,8 @@ TAPE = sql.SQL("""
     ), fetched as (
         select id, transaction_time, order_id, symbol, side, qty, price from {activities} activity
         where destination = %(slug)s and source = 'rest' and execution_id is not null
-          and transaction_time > coalesce((select min(received_at) from frames having count(*) = %(limit)s), '-infinity')
+          and transaction_time > coalesce(
+              (select min(received_at) from frames having count(*) = %(limit)s), '-infinity')
           and not exists (select from frames where frames.execution_id = activity.execution_id)
         order by transaction_time desc limit %(limit)s
     )

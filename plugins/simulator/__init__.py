@@ -27,9 +27,7 @@ class SimulatorWorkerSettings(BaseModel, frozen=True, extra="forbid"):
     """The simulated broker's settings stand in [simulator]."""
 
 
-async def run_simulator(
-    ctx: SystemContext, _cfg: SimulatorWorkerSettings, *, task_status: TaskStatus[None]
-) -> None:
+async def run_simulator(ctx: SystemContext, _cfg: SimulatorWorkerSettings, *, task_status: TaskStatus[None]) -> None:
     """Serve the simulated broker to every destination with `simulated = true`."""
     settings = ctx.configuration.settings.simulator
     assert settings is not None, "the kernel assigns this worker only where [simulator] is configured"

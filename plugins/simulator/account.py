@@ -195,8 +195,10 @@ class SimulatedAccount:
                     self.blotter.finish_cancel(order, self.blotter.moment(self._now()))
                 body = self._nested(self._root(order))
                 answers.append({"symbol": order.id, "status": 200, "body": body})
-        for symbol in sorted(self.blotter.ledger.positions):
-            answers.append({"symbol": symbol, "status": 200, "body": self.close_position(symbol)})
+        answers.extend(
+            {"symbol": symbol, "status": 200, "body": self.close_position(symbol)}
+            for symbol in sorted(self.blotter.ledger.positions)
+        )
         self._commit()
         return answers
 

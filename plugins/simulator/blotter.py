@@ -334,10 +334,8 @@ def trailing_stop_price(order: Order, water_mark: Decimal) -> Decimal:
 
     Not rounded to the tick, as Alpaca's is not. Source: Alpaca, trailing stop orders.
     """
-    if order.trail_price is not None:
-        gap = order.trail_price
-    else:
-        gap = water_mark * (order.trail_percent or Decimal(0)) / 100
+    share = (order.trail_percent or Decimal(0)) / 100
+    gap = water_mark * share if order.trail_price is None else order.trail_price
     return water_mark + order.sign * gap
 
 

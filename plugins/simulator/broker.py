@@ -35,9 +35,9 @@ class SimulatedBroker:
     """An Alpaca of our own: accounts with a year of history, live trading, and a memory between runs.
 
     seed: decides prices, history and ids. accounts: slug -> first deposit in dollars. clock: read, never
-    awaited. history_days: calendar days of generated history before the first start. journal: the folder that
-    remembers; None forgets at the end. always_open: from the day of the first start on, every day trades around
-    the clock; otherwise New York's calendar holds. trading: whether the demo traders act.
+    awaited. history_days: calendar days of generated history before the first start. journal: the file that
+    remembers (its name gets the configuration added); None forgets at the end. always_open: from the day of the first start on, every day trades
+    around the clock; otherwise New York's calendar holds. trading: whether the demo traders act.
     """
 
     def __init__(
@@ -63,8 +63,7 @@ class SimulatedBroker:
             )
             past = list(self._journal.read())
         now = self.now()
-        header = past[0] if past else None
-        self.anchor = header.anchor if isinstance(header, Header) else new_york_day(now)
+        self.anchor = next((line.anchor for line in past if isinstance(line, Header)), new_york_day(now))
         first = self.anchor - timedelta(days=history_days)
         last = new_york_day(now) + CALENDAR_AHEAD
         self.sessions = Sessions(first - WARM_UP, last, self.anchor if always_open else None)
@@ -73,7 +72,8 @@ class SimulatedBroker:
         self._settled = {slug: self.anchor - timedelta(days=1) for slug in accounts}
         self._recall(past)
         if self._journal is not None:
-            self._start_journal(past, history_days, accounts, always_open=always_open)
+            header = Header(VERSION, seed, self.anchor, history_days, always_open, dict(accounts))
+            _open_journal(self._journal, None if past else header, Start(now))
         self._resume(now, run=sum(isinstance(line, Start) for line in past))
 
     def now(self) -> int:
@@ -94,7 +94,7 @@ class SimulatedBroker:
             account.desk.run_due(now)
             self._settle(account, now)
         traded = self.market.advance(now)
-        for slug, account in self.accounts.items():
+        for slug in self.accounts:
             self._matchings[slug].run(traded, now)
             if self.trading:
                 self._traders[slug].act(now)
@@ -142,9 +142,7 @@ class SimulatedBroker:
             commit=self.commit,
         )
         days = self.sessions.between(first, self.anchor - timedelta(days=1))
-        HistoryWriter(account.desk, self.market, days, Random(f"{self.seed}:{slug}:{self.anchor}:plan")).write(
-            deposit
-        )
+        HistoryWriter(account.desk, self.market, days, Random(f"{self.seed}:{slug}:{self.anchor}:plan")).write(deposit)
         blotter.book.unwritten.clear()
         blotter.ledger.unwritten.clear()
         return account
@@ -161,17 +159,6 @@ class SimulatedBroker:
         for account in self.accounts.values():
             account.blotter.book.unwritten.clear()
             account.blotter.ledger.unwritten.clear()
-
-    def _start_journal(
-        self, past: list[Line], history_days: int, accounts: Mapping[str, Decimal], *, always_open: bool
-    ) -> None:
-        assert self._journal is not None
-        self._journal.open()
-        if not past:
-            header = Header(VERSION, self.seed, self.anchor, history_days, always_open, dict(accounts))
-            self._journal.add(header)
-        self._journal.add(Start(self.now()))
-        self._journal.flush()
 
     def _resume(self, now: int, run: int) -> None:
         """Set the live machinery going: new ids, last prices, the agenda of every live order."""
@@ -214,6 +201,14 @@ class SimulatedBroker:
                 self._journal.add(ActivityLine(account.slug, activity))
         book.unwritten.clear()
         ledger.unwritten.clear()
+
+
+def _open_journal(journal: Journal, header: Header | None, start: Start) -> None:
+    journal.open()
+    if header is not None:
+        journal.add(header)
+    journal.add(start)
+    journal.flush()
 
 
 def _new_york(ns: int) -> str:

@@ -92,7 +92,7 @@ def _book_interest(blotter: Blotter, day: date, at: int) -> None:
     rate, sub_type = (CREDIT_RATE, "CDT") if cash > ZERO else (MARGIN_RATE, "MGN")
     amount = cents(cash * rate)
     if amount:
-        book_cash(blotter, "INT", day, amount, at, sub_type=sub_type, description=f"Interest for {day:%B %Y}")
+        book_cash(blotter, "INT", day, amount, at, sub_type=sub_type, description=f"Interest {day:%B %Y}")
 
 
 def _quarter(asset: Asset, day: date) -> int:

@@ -17,7 +17,7 @@ import anyio.abc
 from litestar import Request, Response, delete, get, patch, post, put
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import FromPath
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -257,7 +257,7 @@ def only_this_machine(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
     if not _is_local(connection.url.hostname or ""):
         raise PermissionDeniedException("call the simulator's controls by a loopback address")
     if connection.headers.get("origin"):
-        raise NotAuthorizedException("the simulator's controls are not for web pages")
+        raise PermissionDeniedException("the simulator's controls are not for web pages")
 
 
 def render_unknown_faults(_: AnyRequest, error: UnknownFaultError) -> Response[JSON]:

@@ -139,11 +139,11 @@ class Desk:
             roles: Sequence[Role] = ("stop_loss",)
         else:
             root = self._order(ticket, at, role="entry", limit_price=ticket.limit_price)
-            roles = [
-                role
-                for role, given in (("take_profit", ticket.take_profit), ("stop_loss", ticket.stop_loss))
-                if given is not None
-            ]
+            exits: tuple[tuple[Role, Decimal | None], ...] = (
+                ("take_profit", ticket.take_profit),
+                ("stop_loss", ticket.stop_loss),
+            )
+            roles = [role for role, given in exits if ticket.order_class and given is not None]
         legs = [self._leg(ticket, root, role, place) for place, role in enumerate(roles, start=1)]
         root.legs = [leg.id for leg in legs]
         return [root, *legs]

@@ -55,18 +55,14 @@ class Switches(BaseModel):
 
     stream_accounts: list[str] = Field([], description="Stream faults hit only these accounts; empty = all.")
     stream_drop_now: bool = Field(default=False, description="Reset every open websocket, once.")
-    stream_drop_every: int = Field(0, ge=0, description="Reset a websocket after so many frames; 0 = never.")
+    stream_drop_every: int = Field(0, ge=0, description="Cut a websocket after so many frames; 0 = never.")
     stream_mute: bool = Field(default=False, description="No event is sent; pings are answered.")
-    stream_mute_now: bool = Field(
-        default=False, description="Mute the websockets now open until they reconnect."
-    )
+    stream_mute_now: bool = Field(default=False, description="Mute the websockets now open until they reconnect.")
     stream_lose_rate: Rate = Field(0, description="Events that are never sent.")
     stream_duplicate_rate: Rate = Field(0, description="Events that are sent again.")
     stream_duplicate_max: int = Field(1, ge=1, le=5, description="Most repeats of one duplicated event.")
     stream_conflict_rate: Rate = Field(0, description="Events sent again, same ids, other content.")
-    stream_reorder_window: int = Field(
-        0, ge=0, le=1_000, description="Shuffles within so many events; 0 = in order."
-    )
+    stream_reorder_window: int = Field(0, ge=0, le=1_000, description="Shuffles within so many events; 0 = in order.")
     stream_malformed_rate: Rate = Field(0, description="Frames whose JSON breaks off.")
     stream_missing_field_rate: Rate = Field(0, description="Frames whose order has lost a field.")
     stream_unknown_event_rate: Rate = Field(0, description="Frames with an event name from the future.")
@@ -197,9 +193,7 @@ class FaultBoard:
         for listener in self._listeners:
             listener(switches)
 
-    def _row(
-        self, name: str, part: str, value: object, default: object, about: str | None
-    ) -> dict[str, object]:
+    def _row(self, name: str, part: str, value: object, default: object, about: str | None) -> dict[str, object]:
         row = {"name": name, "value": value, "default": default, "part": part, "about": about}
         return {**row, "hits": self.injected.get(name, 0)}
 

@@ -63,15 +63,24 @@ Line = Header | Start | OrderLine | ActivityLine | SettledLine
 
 
 class Journal:
-    """One configuration's file in a folder; another seed, account set or history length has another file."""
+    """One configuration's file; another seed, account set or history length has another file beside it.
+
+    path: `folder/journal.jsonl` becomes `folder/journal-<seed>-<digest of the configuration>.jsonl`.
+    """
 
     def __init__(
-        self, folder: Path, *, seed: int, accounts: Mapping[str, Decimal], history_days: int, always_open: bool
+        self,
+        path: Path,
+        *,
+        seed: int,
+        accounts: Mapping[str, Decimal],
+        history_days: int,
+        always_open: bool,
     ) -> None:
         what = repr((VERSION, seed, sorted(accounts.items()), history_days, always_open))
         digest = hashlib.sha256(what.encode()).hexdigest()[:10]
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"simulator-{seed}-{digest}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path.with_name(f"{path.stem}-{seed}-{digest}.jsonl")
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
         self._file: BinaryIO | None = None

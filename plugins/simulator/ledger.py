@@ -16,9 +16,14 @@ from .refusals import invalid
 from .stamps import HOUR, activity_prefix, nanoseconds, new_york_day, new_york_ns
 
 KNOWN_TYPES = frozenset(
-    "FILL TRANS MISC ACATC ACATS CFEE CGD CIL CSD CSW DIV DIVCGL DIVCGS DIVFEE DIVFT DIVNRA DIVROC DIVTW "
-    "DIVTXEX DIVWH EXTRD FEE FOPT FXTRD INT INTNRA INTPNL INTTW JNL JNLC JNLS MA MEM NC OCT OPASN OPCA OPCSH "
-    "OPEXC OPEXP OPTRD PTC PTR REORG SC SPIN SPLIT SSO SSP SWP VOF WH".split()  # noqa: SIM905 - 50 quotes less
+    (
+        TRADE,
+        *("TRANS", "MISC", "ACATC", "ACATS", "CFEE", "CGD", "CIL", "CSD", "CSW", "FEE", "PTC", "PTR"),
+        *("DIV", "DIVCGL", "DIVCGS", "DIVFEE", "DIVFT", "DIVNRA", "DIVROC", "DIVTW", "DIVTXEX", "DIVWH"),
+        *("INT", "INTNRA", "INTPNL", "INTTW", "JNL", "JNLC", "JNLS", "MA", "MEM", "NC", "OCT", "OPASN"),
+        *("OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "REORG", "SC", "SPIN", "SPLIT", "SSO", "SSP", "SWP"),
+        *("EXTRD", "FOPT", "FXTRD", "VOF", "WH"),
+    )
 )
 PAGE_MAX = 100
 LATEST_BOOKING = timedelta(days=40)  # how far a cash activity's date may lie before its booking
@@ -140,9 +145,7 @@ class Ledger:
                     break
         return page
 
-    def _chosen_types(
-        self, types: Sequence[str], category: str | None, direction: str, page_size: int
-    ) -> list[str]:
+    def _chosen_types(self, types: Sequence[str], category: str | None, direction: str, page_size: int) -> list[str]:
         unknown = sorted(set(types) - KNOWN_TYPES)
         if unknown:
             raise invalid(f"invalid activity type: {unknown[0]}")

@@ -14,9 +14,7 @@ COMMIT_EVERY = 500  # events between two writes of the journal
 SHARES = Decimal(30)
 
 
-def emit_events(
-    desk: Desk, market: Market, events: int, *, now: Callable[[], int], commit: Callable[[], None]
-) -> int:
+def emit_events(desk: Desk, market: Market, events: int, *, now: Callable[[], int], commit: Callable[[], None]) -> int:
     """Trade through brackets until about `events` events were emitted; return how many there were.
 
     Each bracket fills in two slices, has its stop moved, and ends by its take-profit or by a cancel and a

@@ -175,10 +175,7 @@ class Market:
                 spans = [(new_york_ns(session.day, datetime.min.time()), session.open, session.close)]
             else:
                 width = int(step.total_seconds() * SECOND)
-                spans = [
-                    (at, at, min(at + width, session.close))
-                    for at in range(session.open, session.close, width)
-                ]
+                spans = [(at, at, min(at + width, session.close)) for at in range(session.open, session.close, width)]
             for label, opening, closing in spans:
                 if first <= label <= last:
                     bars.append(self._bar(symbol, label, opening, closing, SAMPLES.get(step, 12)))

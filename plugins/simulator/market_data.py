@@ -136,9 +136,7 @@ def _all_bars(
                 yield symbol, bar
 
 
-def _framed(
-    market: Market, symbol: str, span: tuple[datetime, datetime], frame: tuple[int, str]
-) -> Iterator[Bar]:
+def _framed(market: Market, symbol: str, span: tuple[datetime, datetime], frame: tuple[int, str]) -> Iterator[Bar]:
     """Yield the bars of a timeframe; weeks and months are built from days, as Alpaca does."""
     count, unit = frame
     if unit in UNITS:

@@ -76,9 +76,7 @@ class Timeout(BaseToxic):
     """Nothing arrives any more, and nobody is told: a half-open connection."""
 
     kind: Literal["timeout"]
-    after_s: float = Field(
-        0, ge=0, description="Seconds until the connection is closed; 0 = silent until removed."
-    )
+    after_s: float = Field(0, ge=0, description="Seconds until the connection is closed; 0 = silent until removed.")
 
 
 class ResetPeer(BaseToxic):

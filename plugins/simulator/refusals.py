@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Refused(Exception):  # noqa: N818 - the broker's word for it; an answer, not a failure of the program
+class Refused(Exception):
     """The broker's refusal, rendered by the REST server as `{"code", "message", **extra}`.
 
     status: the HTTP status. code: Alpaca's eight digits, None where Alpaca sends none.
     """
 
-    def __init__(
-        self, status: int, code: int | None, message: str, extra: Mapping[str, object] | None = None
-    ) -> None:
+    def __init__(self, status: int, code: int | None, message: str, extra: Mapping[str, object] | None = None) -> None:
         self.status, self.code, self.message, self.extra = status, code, message, dict(extra or {})
         super().__init__(f"{status} {code}: {message}")
 

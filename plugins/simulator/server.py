@@ -97,6 +97,14 @@ async def serve_simulator(
                 await anyio.sleep_forever()
 
 
+@asynccontextmanager
+async def running_simulator(broker: SimulatedBroker, settings: SimulatorSettings) -> AsyncIterator[SimulatorAddress]:
+    """Serve the broker for the length of the block; for tests and programs that bring their own."""
+    async with anyio.create_task_group() as tasks:
+        yield await tasks.start(serve_simulator, broker, settings)
+        tasks.cancel_scope.cancel()
+
+
 def build_api(broker: SimulatedBroker, board: FaultBoard, bursts: Bursts, proxies: Proxies) -> Litestar:
     """Return the Litestar app of all REST paths, the controls included."""
     given = {"broker": broker, "board": board, "bursts": bursts, "proxies": proxies}

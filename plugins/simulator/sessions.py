@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -91,7 +92,9 @@ def _true_sessions(first: date, last: date) -> list[Session]:
         return []
     import exchange_calendars  # noqa: PLC0415 - slow to import, and an always-open tail needs none of it
 
-    calendar = exchange_calendars.get_calendar("XNYS", start=first.isoformat(), end=last.isoformat())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the library's own use of pandas
+        calendar = exchange_calendars.get_calendar("XNYS", start=first.isoformat(), end=last.isoformat())
     return [
         Session(
             label.date(),

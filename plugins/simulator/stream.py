@@ -5,10 +5,10 @@ What the faults do to a frame happens on its way to the client only: the account
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.abc
@@ -25,6 +25,12 @@ QUEUE_FRAMES = 20_000  # ten seconds of the fastest burst; a client further behi
 QUIET_S = 0.1  # a shuffled event waits at most about this long for company
 
 log = structlog.get_logger(__name__)
+
+
+class Drop(Protocol):
+    """How to cut one client's connection: in the middle of everything, or `hard` with RST."""
+
+    def __call__(self, *, hard: bool = False) -> None: ...
 
 
 class Mangler:
@@ -79,7 +85,7 @@ class Mangler:
 class Seat:
     """One client that is logged in: a bounded queue of frames, emptied by its own task."""
 
-    def __init__(self, account: str, drop: Callable[[], None]) -> None:
+    def __init__(self, account: str, drop: Drop) -> None:
         self.account = account
         self.drop = drop
         self.listens = False
@@ -133,9 +139,7 @@ class Feed:
 
     def _mutes(self, seat: Seat) -> bool:
         now = self._board.switches
-        return seat.is_mute or (
-            now.stream_mute and (not now.stream_accounts or self.account in now.stream_accounts)
-        )
+        return seat.is_mute or (now.stream_mute and (not now.stream_accounts or self.account in now.stream_accounts))
 
 
 class TradeUpdates:
@@ -171,11 +175,11 @@ class TradeUpdates:
         else:
             await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
             try:
-                await Session(self, self._board, receive, send, partial(self._drop, scope)).run()
+                await Session(self, self._board, receive, send, partial(self._connections.drop, scope)).run()
             except OSError:  # how the server reports a peer that went away in the middle of a frame
                 log.debug("simulator.stream_lost")
 
-    def log_in(self, key_id: str, secret: str, drop: Callable[[], None]) -> Seat | str:
+    def log_in(self, key_id: str, secret: str, drop: Drop) -> Seat | str:
         """Return a seat at the account's feed, or the status that explains why not."""
         account = self._broker.account_for(key_id, secret)
         if account is None or self._board.refuses_streams():
@@ -186,7 +190,7 @@ class TradeUpdates:
             return "exceeded"
         if policy == "replace":
             for other in feed.seats:
-                other.drop()
+                other.drop(hard=True)
         seat = Seat(account.slug, drop)
         feed.seats.append(seat)
         return seat
@@ -196,15 +200,12 @@ class TradeUpdates:
         seat.close()
         self._feeds[seat.account].seats.remove(seat)
 
-    def _drop(self, scope: Scope) -> None:
-        self._connections.drop(scope, hard=True)
-
     def _act_now(self, switches: Switches) -> None:
         accounts = switches.stream_accounts or list(self._feeds)
         for seat in [seat for slug in accounts if slug in self._feeds for seat in self._feeds[slug].seats]:
             if switches.stream_drop_now:
                 self._board.count("stream_drop_now")
-                seat.drop()
+                seat.drop(hard=True)
             if switches.stream_mute_now:
                 self._board.count("stream_mute_now")
                 seat.is_mute = True
@@ -219,7 +220,7 @@ class Session:
         board: FaultBoard,
         receive: Receive,
         send: Send,
-        drop: Callable[[], None],
+        drop: Drop,
     ) -> None:
         self._updates = updates
         self._board = board
@@ -266,7 +267,7 @@ class Session:
             sent += 1
             if sent == self._board.switches.stream_drop_every:
                 self._board.count("stream_drop_every")
-                seat.drop()
+                seat.drop()  # with an end, so that exactly this many frames arrive
 
     def _listen(self, seat: Seat, request: Mapping[str, Any]) -> None:
         """Each `listen` replaces the list; streams that do not exist are left out of the reply."""

@@ -108,8 +108,7 @@ def price(fields: Mapping[str, object], name: str, title: str = "") -> Decimal |
     value = number(fields, name)
     if value is not None and value % tick_of(value):
         raise unprocessable(
-            f"invalid {title or name} {plain(value)}. "
-            "sub-penny increment does not fulfill minimum pricing criteria"
+            f"invalid {title or name} {plain(value)}. sub-penny increment does not fulfill minimum pricing criteria"
         )
     return value
 
@@ -177,11 +176,7 @@ def _check_size(ticket: Ticket) -> None:
 
 def _check_prices(ticket: Ticket) -> None:
     needs_limit, needs_stop = ticket.type in {"limit", "stop_limit"}, ticket.type in {"stop", "stop_limit"}
-    if (
-        needs_limit
-        and ticket.limit_price is None
-        and not (ticket.order_class == "oco" and ticket.take_profit)
-    ):
+    if needs_limit and ticket.limit_price is None and not (ticket.order_class == "oco" and ticket.take_profit):
         raise invalid(f"{ticket.type.replace('_', ' ')} orders require a limit price")
     if needs_stop and ticket.stop_price is None:
         raise invalid(f"{ticket.type.replace('_', ' ')} orders require a stop price")

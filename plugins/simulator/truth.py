@@ -1,7 +1,7 @@
 """What is really so, as counts and checksums: owns the canonical lines that the product is compared by.
 
-A line is fields joined by `|`; decimals without trailing zeros and exponent, empty for null. The checksum of a
-set of lines is the MD5 of the lines sorted as text and joined by newlines.
+A line is fields joined by `|`; decimals without trailing zeros and exponent, empty for null. The checksum of
+a set of lines is the MD5 of the lines sorted as text and joined by newlines.
 """
 
 from __future__ import annotations

@@ -127,7 +127,12 @@ class Views:
         }
 
     def history(
-        self, now: int, period: str | None, timeframe: str | None, start: datetime | None, end: datetime | None
+        self,
+        now: int,
+        period: str | None,
+        timeframe: str | None,
+        start: datetime | None,
+        end: datetime | None,
     ) -> JSON:
         """Return the portfolio history JSON: numbers, epoch seconds, one point per window of session time.
 
@@ -143,8 +148,7 @@ class Views:
         labels, equities, flows = self._curve(first, last, frame)
         base = equities[0] if equities else ZERO
         profits = [ZERO] + [
-            after - before - flow
-            for before, after, flow in zip(equities, equities[1:], flows[1:], strict=False)
+            after - before - flow for before, after, flow in zip(equities, equities[1:], flows[1:], strict=False)
         ]
         return {
             "timestamp": labels,
@@ -193,9 +197,7 @@ class Views:
 
     def _equity_at_close(self, session: Session) -> Decimal:
         end = self._blotter.ledger.day_end(session.day)
-        return end.cash + self._value(
-            end.quantities, lambda symbol: self._market.price_ns(symbol, session.close)
-        )
+        return end.cash + self._value(end.quantities, lambda symbol: self._market.price_ns(symbol, session.close))
 
     def _value(self, quantities: dict[str, Decimal], price: Callable[[str], Decimal]) -> Decimal:
         return sum((qty * price(symbol) for symbol, qty in quantities.items() if qty), ZERO)

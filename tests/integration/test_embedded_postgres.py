@@ -55,9 +55,7 @@ AS_NORMAL_USER = (  # root's own interpreter may lie in a folder that is closed 
 class OtherUser:
     """Another process that uses the server until it is told to leave."""
 
-    def __init__(
-        self, data_dir: Path, python: Sequence[str] = AS_OURSELVES, site: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, data_dir: Path, python: Sequence[str] = AS_OURSELVES, site: Sequence[Path] = ()) -> None:
         path = os.pathsep.join(map(str, (*site, *IMPORTS)))
         self.process = subprocess.Popen(
             [*python, "-c", USER_PROGRAM, str(data_dir)],
@@ -89,9 +87,7 @@ class OtherUser:
 
 
 @contextmanager
-def other_user(
-    data_dir: Path, python: Sequence[str] = AS_OURSELVES, site: Sequence[Path] = ()
-) -> Iterator[OtherUser]:
+def other_user(data_dir: Path, python: Sequence[str] = AS_OURSELVES, site: Sequence[Path] = ()) -> Iterator[OtherUser]:
     user = OtherUser(data_dir, python, site)
     try:
         yield user

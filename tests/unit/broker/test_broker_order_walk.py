@@ -57,16 +57,12 @@ def order_row(ns: int, order_id: str) -> bytes:
     return order_json(id=order_id, submitted_at=f"{whole:%Y-%m-%dT%H:%M:%S}{fraction}Z")
 
 
-async def walked(
-    book: OrderBook, after: datetime | None, until: datetime | None, limit: int
-) -> list[OrdersPage]:
+async def walked(book: OrderBook, after: datetime | None, until: datetime | None, limit: int) -> list[OrdersPage]:
     async with make_broker(book, clock=Skipper()) as broker:
         return [page async for page in broker.walk_orders(after, until, page_limit=limit)]
 
 
-instants = (
-    st.integers(0, 8 * NANO) | st.integers(0, 8).map(lambda s: s * NANO) | st.just(3 * NANO + 999_999_501)
-)
+instants = st.integers(0, 8 * NANO) | st.integers(0, 8).map(lambda s: s * NANO) | st.just(3 * NANO + 999_999_501)
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,12 +105,8 @@ async def test_a_window_holds_every_order_between_its_bounds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    offsets_ns=st.lists(instants, min_size=1, max_size=60), limit=st.integers(1, 9), stop=st.integers(0, 30)
-)
-async def test_a_walk_resumed_from_any_page_misses_nothing(
-    offsets_ns: list[int], limit: int, stop: int
-) -> None:
+@given(offsets_ns=st.lists(instants, min_size=1, max_size=60), limit=st.integers(1, 9), stop=st.integers(0, 30))
+async def test_a_walk_resumed_from_any_page_misses_nothing(offsets_ns: list[int], limit: int, stop: int) -> None:
     book = OrderBook(offsets_ns)
     pages = await walked(book, None, None, limit)
     kept = pages[: stop % len(pages) + 1]

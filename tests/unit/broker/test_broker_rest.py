@@ -342,9 +342,7 @@ async def test_activities_are_walked_to_an_empty_page_though_pages_are_short() -
     async with make_broker(script) as broker:
         walked = [page async for page in broker.walk_activities(NOON, types=["FILL", "DIV"])]
 
-    assert [row.id for page in walked for row in page.activities] == [
-        f"2026100811101809{n}::e{n}" for n in range(1, 6)
-    ]
+    assert [row.id for page in walked for row in page.activities] == [f"2026100811101809{n}::e{n}" for n in range(1, 6)]
     assert [page.complete for page in walked] == [False, False, False, True]
     params = [request.url.params for request in script.requests]
     assert [given.get("page_token") for given in params] == [None, *[page.next_token for page in walked[:3]]]
@@ -444,9 +442,7 @@ async def test_a_page_token_of_bars_that_repeats_is_an_error() -> None:
 async def test_latest_trades_of_many_symbols_are_asked_for_in_parts() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         trade = {"t": "2026-10-08T15:10:18Z", "p": 1.5, "s": 1, "c": None}
-        return httpx.Response(
-            200, json={"trades": dict.fromkeys(request.url.params["symbols"].split(","), trade)}
-        )
+        return httpx.Response(200, json={"trades": dict.fromkeys(request.url.params["symbols"].split(","), trade)})
 
     symbols = [f"S{n}" for n in range(1203)]
     async with make_broker(answer) as broker:

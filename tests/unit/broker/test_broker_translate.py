@@ -45,9 +45,7 @@ def test_rows_of_an_array_keep_their_own_exact_text() -> None:
 
 
 def test_unknown_fields_and_unknown_enumeration_values_are_no_reason_to_stop() -> None:
-    order = translate.order(
-        order_json(status="quantum", order_class="quad", raw="theirs", brand_new={"x": [1]})
-    )
+    order = translate.order(order_json(status="quantum", order_class="quad", raw="theirs", brand_new={"x": [1]}))
 
     assert (order.status, order.order_class) == ("quantum", "quad")
     assert b'"raw":"theirs"' in order.raw
