@@ -7,13 +7,15 @@ belong to a stage (backfill, verify, web, sim, ...) come from its plugin.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,13 +24,17 @@ import structlog
 
 from coldharbour import __version__, kernel, loader, log, processes, schema, settings
 from coldharbour.clock import SystemClock
-from coldharbour.db import masked, open_database
-from coldharbour.errors import BadConfig, ColdHarbourError, GaveUp
+from coldharbour.db import Database, masked, open_database, wait_for_database
+from coldharbour.errors import BadConfig, ColdHarbourError, GaveUp, Transient
 from coldharbour.hookspecs import PROJECT
 from coldharbour.loader import Assignment, Registry
 from coldharbour.online import connection_problems
 from coldharbour.settings import Configuration, Destination, suggestion
+from coldharbour.supervise import decisive
 from coldharbour.watchdog import LoopWatchdog
+
+if TYPE_CHECKING:
+    from coldharbour.broker import Broker
 
 T = TypeVar("T")
 
@@ -51,7 +57,10 @@ class Loaded:
 
         SIGINT and SIGTERM cancel it; then the command ends here, with 0 for what runs until stopped.
         """
-        return anyio.run(_until_signal, main, backend_options={"use_uvloop": True})
+        try:
+            return anyio.run(_until_signal, main, backend_options={"use_uvloop": True})
+        except BaseExceptionGroup as group:  # task groups wrap even a single error
+            raise decisive(group) from group
 
     def select(
         self, services: Sequence[str] = (), destinations: Sequence[str] = (), kinds: Sequence[str] = ()
@@ -73,6 +82,28 @@ class Loaded:
         if not names:
             return list(self.configuration.destinations)
         return [self.configuration.destination(name) for name in names]
+
+    @asynccontextmanager
+    async def database(self, name: str, *, patience_s: float = 10) -> AsyncIterator[Database]:
+        """Yield the configured database, migrated; `name` is what its sessions are called.
+
+        Raises Transient if it does not answer within `patience_s` seconds.
+        """
+        async with kernel.database_conninfo(self.configuration.settings.database) as conninfo:
+            with anyio.move_on_after(patience_s) as patience:
+                await wait_for_database(conninfo)
+            if patience.cancelled_caught:
+                raise Transient(f"the database {masked(conninfo)} does not answer", hint="is the server up?")
+            await kernel.prepare_database(conninfo, self.configuration, self.registry)
+            async with open_database(conninfo, name=name, clock=SystemClock()) as database:
+                yield database
+
+    def broker(self, destination: Destination) -> AbstractAsyncContextManager[Broker]:
+        """Return the connection to an account's broker, unopened."""
+        opened: AbstractAsyncContextManager[Broker] = self.registry.pm.hook.open_broker(
+            destination=destination, clock=SystemClock(), random=Random()
+        )
+        return opened
 
     def run_workers(self, assignments: Sequence[Assignment], *, name: str) -> None:
         """Run workers in this process until SIGINT or SIGTERM. Raises GaveUp if one failed too often."""
@@ -146,6 +177,24 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
     yield reach
     click.echo(f"{chr(13) if sys.stderr.isatty() else ''}{what}: {total} rows", err=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float, str], None]]:
+    """Show how far long work has come, as (share from 0 to 1, detail): a bar, or plain lines without a terminal."""
+    if sys.stderr.isatty():
+        with click.progressbar(length=1000, label=what, file=sys.stderr, item_show_func=lambda text: text) as bar:
+            yield lambda share, detail: bar.update(max(int(1000 * share) - bar.pos, 0), detail)
+        return
+    said = -1
+
+    def say(share: float, detail: str) -> None:
+        nonlocal said
+        if int(10 * share) > said:
+            said = int(10 * share)
+            click.echo(f"{what}: {share:.0%}, {detail}", err=True)
+
+    yield say
 
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -285,26 +334,17 @@ def db_url(config: Path) -> None:
 
 
 async def _run_workers(loaded: Loaded, name: str, assignments: Sequence[Assignment]) -> None:
-    clock = SystemClock()
-    configuration, registry = loaded.configuration, loaded.registry
-    async with kernel.database_conninfo(configuration.settings.database) as conninfo:
-        await kernel.prepare_database(conninfo, configuration, registry)
-        async with open_database(conninfo, name=name, clock=clock) as database:
-            running = kernel.Kernel(configuration, registry, assignments, db=database, clock=clock)
-            with LoopWatchdog(asyncio.get_running_loop()).watching():
-                gave_up = await running.run()
+    async with loaded.database(name, patience_s=math.inf) as database:
+        running = kernel.Kernel(loaded.configuration, loaded.registry, assignments, db=database)
+        with LoopWatchdog(asyncio.get_running_loop()).watching():
+            gave_up = await running.run()
     if gave_up:
         raise GaveUp("a worker failed too often and was stopped", hint="its last error is above and on the page")
 
 
 async def _cycle(loaded: Loaded, assignments: Sequence[Assignment]) -> None:
-    clock = SystemClock()
-    configuration, registry = loaded.configuration, loaded.registry
-    async with kernel.database_conninfo(configuration.settings.database) as conninfo:
-        await kernel.prepare_database(conninfo, configuration, registry)
-        async with open_database(conninfo, name="cycle", clock=clock) as database:
-            running = kernel.Kernel(configuration, registry, assignments, db=database, clock=clock)
-            await running.run_one_cycle()
+    async with loaded.database("cycle") as database:
+        await kernel.Kernel(loaded.configuration, loaded.registry, assignments, db=database).run_one_cycle()
 
 
 async def _until_signal(main: Callable[[], Awaitable[T]]) -> T:
@@ -333,7 +373,7 @@ def main() -> None:
         cli(standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
         error.show()

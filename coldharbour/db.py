@@ -256,7 +256,10 @@ class Database:
 
     @asynccontextmanager
     async def listener(self) -> AsyncIterator[Listener]:
-        """Lend the ears of this process: one connection, however many channels and subscriptions."""
+        """Lend the ears of this process: one connection, however many channels and subscriptions.
+
+        It reconnects for as long as the block lasts. An error of the block comes out in an exception group.
+        """
         listener = Listener(self)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.run)

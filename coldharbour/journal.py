@@ -126,7 +126,7 @@ class EventDispatcher:
     def _call(self, observer: Observer, account: str, event: Event) -> None:
         try:
             observer.call(account, event)
-        except Exception as error:
+        except Exception:
             now_s = self._clock.monotonic()
             observer.failures.append(now_s)
             log.exception("observer.failed", plugin=observer.plugin.name)

@@ -21,7 +21,7 @@ from anyio.abc import TaskStatus
 from coldharbour import schema, store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
-from coldharbour.db import Database, normalize_url, notify, wait_for_database
+from coldharbour.db import Database, normalize_url, notify
 from coldharbour.embedded import embedded_server
 from coldharbour.errors import Transient
 from coldharbour.events import Event
@@ -58,8 +58,7 @@ async def database_conninfo(settings: DatabaseSettings) -> AsyncIterator[str]:
 
 
 async def prepare_database(conninfo: str, configuration: Configuration, registry: Registry) -> None:
-    """Wait for the database, apply the migrations and make the partitions of every destination."""
-    await wait_for_database(conninfo)
+    """Apply the migrations and make the partitions of every destination."""
     slugs = [destination.slug for destination in configuration.destinations]
     await anyio.to_thread.run_sync(schema.upgrade, conninfo, registry.migrations, slugs)
 

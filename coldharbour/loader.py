@@ -247,9 +247,10 @@ def _workers(pm: pluggy.PluginManager, plugins: list[Plugin], problems: list[str
     workers: dict[str, RegisteredWorker] = {}
     for plugin, spec in _declared(pm, "register_workers", plugins, problems):
         if spec.kind in workers:
-            other = workers[spec.kind].plugin
+            owner = workers[spec.kind].plugin
             problems.append(
-                f"plugin {plugin.name} ({plugin.origin}): worker {spec.kind!r} is already offered by {other.name} ({other.origin})"
+                f"plugin {plugin.name} ({plugin.origin}): worker {spec.kind!r} is already offered by "
+                f"{owner.name} ({owner.origin})"
             )
             continue
         if spec.every and spec.every not in spec.settings.model_fields:

@@ -61,4 +61,5 @@ async def _feed_problems(configuration: Configuration) -> AsyncIterator[str]:
             stream = await anyio.connect_tcp(endpoint.hostname, endpoint.port)
             await stream.aclose()
     except (OSError, TimeoutError) as error:
-        yield f"{configuration.file}: feed.endpoint: {configuration.settings.feed.endpoint}: {error}: is the publisher up?"
+        where = f"{configuration.file}: feed.endpoint: {configuration.settings.feed.endpoint}"
+        yield f"{where}: {error or 'no answer'}: is the publisher up?"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from random import Random
 
 import click
 
 from coldharbour import cli as commands
 from coldharbour.clock import SystemClock
-from coldharbour.db import open_database
 from coldharbour.hookspecs import hookimpl
-from coldharbour.kernel import database_conninfo
 from coldharbour.lake.verify import Comparison, Proof, prove
 from coldharbour.settings import Destination
 
@@ -30,30 +27,18 @@ def register_commands(cli: click.Group) -> None:
         """Compare the lake with the broker: orders, fills, cash; print the exact missing ids. Exit 0 or 1."""
         loaded = commands.load(config)
         chosen = loaded.chosen_destinations(destinations)
-        proofs = loaded.run(lambda: _prove_all(loaded, chosen, day))
+        proofs = loaded.run(lambda: _prove_all(loaded, chosen, day.date() if day else None))
         if not all(proof.holds for proof in proofs):
             raise SystemExit(1)
 
 
-async def _prove_all(loaded: commands.Loaded, chosen: Sequence[Destination], day: datetime | None) -> list[Proof]:
-    clock = SystemClock()
+async def _prove_all(loaded: commands.Loaded, chosen: Sequence[Destination], day: date | None) -> list[Proof]:
     proofs = []
-    async with (
-        database_conninfo(loaded.configuration.settings.database) as conninfo,
-        open_database(conninfo, name="verify", clock=clock) as db,
-    ):
+    async with loaded.database("verify") as db:
         for destination in chosen:
-            opened = loaded.registry.pm.hook.open_broker(destination=destination, clock=clock, random=Random())
-            async with opened as broker:
+            async with loaded.broker(destination) as broker:
                 with commands.counting(f"reading {destination.name}") as reach:
-                    proof = await prove(
-                        db,
-                        broker,
-                        destination.slug,
-                        day=day.date() if day else None,
-                        reach=reach,
-                        clock=clock,
-                    )
+                    proof = await prove(db, broker, destination.slug, day=day, reach=reach, clock=SystemClock())
             _print(destination, proof)
             proofs.append(proof)
     return proofs

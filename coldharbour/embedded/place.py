@@ -86,7 +86,8 @@ def home_of(data_dir: Path) -> Path:
     """Return the folder in which the server for this data_dir lives; makes nothing.
 
     It is data_dir itself, except for root where the server's user cannot reach that: then it is a folder
-    below STATE, for good. Raises BadConfig, for a normal user, if root uses this data_dir in that way.
+    below STATE, for good. Raises BadConfig rather than begin an empty database beside the one in use: for a
+    normal user where root has such a folder for this data_dir, for root where data_dir was reachable before.
     """
     data_dir = data_dir.resolve()
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
@@ -95,9 +96,15 @@ def home_of(data_dir: Path) -> Path:
         if elsewhere.exists():
             raise _belongs_to(elsewhere, "root")
         return data_dir
-    if elsewhere.exists() or not _reachable(data_dir, _account_for(data_dir)):
-        return elsewhere
-    return data_dir
+    account = _account_for(data_dir)
+    if not elsewhere.exists() and _reachable(data_dir, account):
+        return data_dir
+    if (data_dir / "server").exists():
+        raise BadConfig(
+            [f"the embedded database in {data_dir} can no longer be reached by {account.name}, who runs it"],
+            hint="let other users pass through the folders above it again (chmod o+x), or move it",
+        )
+    return elsewhere
 
 
 def _account_for(home: Path) -> Account:

@@ -46,6 +46,7 @@ TONES = {
 }
 WORDS = {"gave_up": "gave up", "absent": "not running"}
 GRAVITY = ("good", "idle", "busy", "warn", "bad")
+MEANINGS = {"idle": "stopped", "busy": "starting", "warn": "impaired", "bad": "needs you"}
 
 decoder = msgspec.json.Decoder(AnyEvent)
 
@@ -167,14 +168,16 @@ def worker_views(
 
 
 def health(workers: Sequence[WorkerView]) -> Health:
-    """Return the gravest state of the workers, and how many are in it."""
+    """Return how the workers are as a whole: what the gravest state means, and who is not well."""
     if not workers:
-        return Health("idle", "no workers", "no worker is configured")
-    gravest = max(workers, key=lambda worker: GRAVITY.index(worker.tone))
-    if all(worker.is_well for worker in workers):
-        return Health("good", "all well", f"{len(workers)} of {len(workers)} workers ready")
-    alike = [worker.kind for worker in workers if worker.state == gravest.state]
-    return Health(gravest.tone, gravest.word, f"{', '.join(alike)}: {gravest.word}")
+        return Health("idle", "no workers", "none is configured")
+    troubled = sorted(
+        (worker for worker in workers if not worker.is_well), key=lambda worker: -GRAVITY.index(worker.tone)
+    )
+    if not troubled:
+        return Health("good", "all well", f"{plural(len(workers), 'worker')} ready")
+    tone = troubled[0].tone
+    return Health(tone, MEANINGS[tone], ", ".join(f"{worker.kind} {worker.word}" for worker in troubled))
 
 
 def gap_view(row: GapRow) -> GapView:
@@ -318,14 +321,19 @@ def clock_time(moment: datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%H:%M:%S") if moment else NO_VALUE
 
 
-def clock_time_ms(moment: datetime) -> str:
-    """Return the UTC time of day to the millisecond."""
-    return moment.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+def milliseconds(moment: datetime) -> str:
+    """Return what follows the second, as it follows `clock_time`."""
+    return f".{moment.microsecond // 1000:03}"
 
 
 def calendar_day(moment: datetime | None) -> str:
     """Return the UTC date."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d") if moment else NO_VALUE
+
+
+def day_and_time(moment: datetime) -> str:
+    """Return month, day and time of day to the second, UTC."""
+    return moment.astimezone(UTC).strftime("%m-%d %H:%M:%S")
 
 
 def moment_of_day(moment: datetime | None) -> str:

@@ -21,9 +21,10 @@ from coldharbour.web.store import Counts
 FILTERS: Mapping[str, Callable[..., str]] = {
     "calendar_day": contexts.calendar_day,
     "clock_time": contexts.clock_time,
-    "clock_time_ms": contexts.clock_time_ms,
+    "day_and_time": contexts.day_and_time,
     "duration": contexts.duration,
     "instant": contexts.instant,
+    "milliseconds": contexts.milliseconds,
     "moment_of_day": contexts.moment_of_day,
     "plural": contexts.plural,
     "price": contexts.price,

@@ -170,7 +170,9 @@ class Blotter:
         if old.role == "entry" or old.root is None:
             self._inherit_legs(old, new)
         status = "held" if old.resume == "held" else "new"
-        self._change(new, status, at)
+        if new.status == "pending_cancel":
+            new.resume = status
+        self._change(new, new.status if new.status == "pending_cancel" else status, at)
         self._emit(status, new, at)
 
     def _replaced(self, old: Order, heir: str | None, at: int) -> None:

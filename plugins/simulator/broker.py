@@ -36,8 +36,9 @@ class SimulatedBroker:
 
     seed: decides prices, history and ids. accounts: slug -> first deposit in dollars. clock: read, never
     awaited. history_days: calendar days of generated history before the first start. journal: the file that
-    remembers (its name gets the configuration added); None forgets at the end. always_open: from the day of the first start on, every day trades
-    around the clock; otherwise New York's calendar holds. trading: whether the demo traders act.
+    remembers (its name gets the configuration added); None forgets at the end. always_open: from the day of
+    the first start on, every day trades around the clock; otherwise New York's calendar holds. trading:
+    whether the demo traders act; may be changed at any time.
     """
 
     def __init__(

@@ -111,6 +111,8 @@ class Desk:
         at = self.blotter.moment(due)
         if action in {"accept", "release"}:
             self.blotter.accept(order, at)
+        elif action == "cancel" and order.waiting:
+            self._later("cancel", order, due)  # first its predecessor must go
         elif action == "cancel":
             self.blotter.finish_cancel(order, at)
         elif action == "expire":

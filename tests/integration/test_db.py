@@ -413,7 +413,6 @@ class TestUrl:
             "",
             "postgresql://ann:s3cret@@h/d",
             "postgresql://ann:1/s3cret@h/d",
-            "postgresql://ann:s3cret?@h/d",
             "mysql://ann:s3cret@h/d",
             "postgresql://ann:s3c/ret@h:s3cret/d",
             "password=s3cret colour=blue",

@@ -300,6 +300,19 @@ async def test_a_closed_parent_folder_stays_closed(tmp_path: Path) -> None:
         shutil.rmtree(home)
 
 
+async def test_a_database_behind_a_door_closed_later_is_not_replaced_by_an_empty_one(open_folder: Path) -> None:
+    home = open_folder / "postgres"
+    async with embedded_server(home, settings=FAST):
+        pass
+    open_folder.chmod(0o700)
+
+    if os.geteuid() == 0:
+        with pytest.raises(BadConfig, match="can no longer be reached"):
+            prepare(home)
+    else:
+        assert prepare(home).home == str(home)
+
+
 async def test_binaries_in_a_closed_folder_are_used_all_the_same(open_folder: Path, tmp_path: Path) -> None:
     installed = newest_install().folder
     site = tmp_path / "site"
