@@ -19,7 +19,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from coldharbour import store
-from coldharbour.db import Database, cut
+from coldharbour.connect import cut
+from coldharbour.db import Database
 from coldharbour.supervise import LeaseLost
 
 HEARTBEAT_S = 3.0

@@ -14,10 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from coldharbour.errors import BadConfig
 
@@ -215,6 +222,8 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Configuration:
     except ValidationError as error:
         problems += [_problem(file, environ, detail) for detail in error.errors()]
         raise BadConfig(problems) from None
+    except SettingsError as error:
+        raise BadConfig([*problems, _unreadable_variable(environ, error)]) from None
     if not settings.destinations:
         problems.append(f"{file}: destinations: none configured: add a table [destinations.<name>]")
     destinations = [_resolve(file, key, settings, environ, problems) for key in settings.destinations]
@@ -247,13 +256,17 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _with_known_variables(table: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the table with what the known variables say; what is no table is left for the validation to refuse."""
+    table = dict(table)
     for variable, (section, key) in KNOWN_VARIABLES.items():
-        if environ.get(variable):
-            table = {**table, section: {**table.get(section, {}), key: environ[variable]}}
-    if environ.get("DISABLE_SESSION_SLEEP") and isinstance(table.get("destinations"), dict):
-        awake = environ["DISABLE_SESSION_SLEEP"]
+        written = table.get(section, {})
+        if environ.get(variable) and isinstance(written, dict):
+            table[section] = written | {key: environ[variable]}
+    destinations = table.get("destinations")
+    if environ.get("DISABLE_SESSION_SLEEP") and isinstance(destinations, dict):
+        awake = {"disable_session_sleep": environ["DISABLE_SESSION_SLEEP"]}
         table["destinations"] = {
-            key: {"disable_session_sleep": awake} | destination for key, destination in table["destinations"].items()
+            key: awake | written if isinstance(written, dict) else written for key, written in destinations.items()
         }
     return table
 
@@ -271,9 +284,9 @@ def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> Settings:
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             source = EnvSettingsSource(settings_cls)
             source.env_vars = {name.lower(): value for name, value in environ.items()}
-            return source, init_settings
+            return source, InitSettingsSource(settings_cls, table)
 
-    return _Settings(**table)
+    return _Settings()
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
@@ -288,14 +301,27 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _problem(file: Path, environ: Mapping[str, str], detail: Any) -> str:
     path = [str(part) for part in detail["loc"]]
-    variable = ENV_PREFIX + "__".join(path).upper()
     if detail["type"] == "extra_forbidden":
         message = f"unknown key{suggestion(path[-1], _known_keys(path[:-1]))}"
+    elif detail["type"] in ("model_type", "dict_type"):
+        message = f"must be a table: write [{'.'.join(path)}]"
     else:
-        message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {detail['input']!r}"
-    if variable in environ:
-        return f"environment: {variable}: {message}"
+        message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+        if path[0] != "database":  # it may hold a password
+            message += f", got {detail['input']!r}"
+    known = [variable for variable, target in KNOWN_VARIABLES.items() if list(target) == path]
+    for variable in (ENV_PREFIX + "__".join(path).upper(), *known):
+        if environ.get(variable):
+            return f"environment: {variable}: {message}"
     return f"{file}: {'.'.join(path)}: {message}"
+
+
+def _unreadable_variable(environ: Mapping[str, str], error: SettingsError) -> str:
+    """Name the variable behind an error that names a field only: the first that is no JSON where JSON is due."""
+    field = re.search(r'"(\w+)"', str(error))
+    prefix = f"{ENV_PREFIX}{field[1].upper() if field else ''}"
+    variables = ", ".join(sorted(variable for variable in environ if variable.upper().startswith(prefix)))
+    return f'environment: {variables or prefix}: a list or table must be written as JSON, such as ["D", "M"]'
 
 
 def _known_keys(path: list[str]) -> Iterable[str]:
@@ -340,11 +366,9 @@ def _resolve(file: Path, key: str, settings: Settings, environ: Mapping[str, str
 
 
 def _is_custom(written: DestinationSettings) -> bool:
-    trading, market_data = urlsplit(written.base_url), urlsplit(written.data_url)
-    return not (
-        trading.scheme == market_data.scheme == "https"
-        and trading.netloc in ALPACA_TRADING_HOSTS
-        and market_data.netloc in ALPACA_DATA_HOSTS
+    places = ((written.base_url, ALPACA_TRADING_HOSTS), (written.data_url, ALPACA_DATA_HOSTS))
+    return not all(
+        (parts := _usable(url)) and parts.scheme == "https" and parts.netloc in hosts for url, hosts in places
     )
 
 
@@ -356,9 +380,18 @@ def _url_problems(where: str, written: DestinationSettings) -> Iterator[str]:
             "correct them, or set allow_custom_broker = true"
         )
     for field in ("base_url", "data_url"):
-        parts = urlsplit(getattr(written, field))
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        if _usable(getattr(written, field)) is None:
             yield f"{where}.{field}: not a usable URL: write scheme://host[:port] and nothing else"
+
+
+def _usable(url: str) -> SplitResult | None:
+    """Return the parts of a URL that a broker may have, None for any other."""
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.username is None and not parts.query and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is none
+        return None
+    return parts if is_plain and parts.hostname and parts.scheme in ("http", "https") else None
 
 
 def _secret(variable: str, where: str, environ: Mapping[str, str], problems: list[str]) -> SecretStr:

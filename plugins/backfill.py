@@ -132,4 +132,8 @@ def _utc(moment: datetime | None) -> datetime | None:
 @hookimpl
 def register_workers() -> list[WorkerSpec]:
     """Offer the `backfill` worker."""
-    return [WorkerSpec(kind="backfill", settings=BackfillSettings, run=backfill, every="interval_s", service="ingest")]
+    return [
+        WorkerSpec(
+            kind="backfill", settings=BackfillSettings, run=backfill, every="interval_s", service="ingest", stall_s=120
+        )
+    ]

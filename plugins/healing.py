@@ -73,4 +73,8 @@ async def _credit(ctx: AccountContext, recorded: Recorded) -> None:
 @hookimpl
 def register_workers() -> list[WorkerSpec]:
     """Offer the `healing` worker."""
-    return [WorkerSpec(kind="healing", settings=HealingSettings, run=heal, every="interval_s", service="ingest")]
+    return [
+        WorkerSpec(
+            kind="healing", settings=HealingSettings, run=heal, every="interval_s", service="ingest", stall_s=120
+        )
+    ]

@@ -20,7 +20,7 @@ from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.lake import store
 from coldharbour.lake.gaps import is_mute, newest_audible, refetch_from
 from coldharbour.lake.pull import Puller
-from coldharbour.lake.store import Recorded
+from coldharbour.lake.store import Gap, Recorded
 from coldharbour.lake.writer import Lake, fill_events
 from coldharbour.supervise import Backoff
 
@@ -100,7 +100,7 @@ class Recorder:
 
     async def look_for_news(self) -> None:
         """Bring what REST has since the stream was last heard, and remember its newest audible change."""
-        since = refetch_from(self.heard_at, None, self.ctx.clock.now())
+        since = refetch_from([self.heard_at], self.ctx.clock.now())
         recorded = await self.puller.recent(since) + (await self.puller.open_orders())[0]
         self.announce(recorded)
         self._newest_news = newest_audible(recorded.order_news, recorded.new_fills, self._newest_news)
@@ -108,9 +108,8 @@ class Recorder:
 
 async def record_events(ctx: AccountContext, cfg: StreamSettings, *, task_status: TaskStatus[None]) -> None:
     """Write every event the broker reports for this account to the lake, once each."""
-    slug = ctx.destination.slug
     async with ctx.db.transaction() as conn:
-        alive_at = await store.stream_alive_at(conn, slug)
+        alive_at = await store.stream_alive_at(conn, ctx.destination.slug)
     if alive_at is not None:
         await _go_blind(ctx, alive_at, "restart")
     try:
@@ -118,38 +117,41 @@ async def record_events(ctx: AccountContext, cfg: StreamSettings, *, task_status
             recorder = Recorder(ctx, cfg, updates)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(recorder.write_frames)
-                await _recover(recorder, alive_at)
+                if alive_at is not None:  # before the first connection ever, all history is the backfill's
+                    await _recover(recorder, alive_at)
+                alive_at = recorder.listening_at
                 task_status.started()
                 tasks.start_soon(recorder.note_alive)
                 tasks.start_soon(recorder.probe)
     except* StreamLost as lost:
-        await _went_blind(ctx, next(_leaves(lost)).reason)
+        await _went_blind(ctx, alive_at, next(_leaves(lost)).reason)
         raise
     except* StreamMute:
-        await _went_blind(ctx, "mute")
+        await _went_blind(ctx, alive_at, "mute")
         raise
 
 
-async def _recover(recorder: Recorder, alive_at: datetime | None) -> None:
+async def _recover(recorder: Recorder, alive_at: datetime) -> None:
     """Fetch what happened while nobody listened, and close the gap. The socket is read meanwhile."""
     ctx, slug = recorder.ctx, recorder.lake.slug
-    since = refetch_from(alive_at, None, ctx.clock.now())
-    if since is None:  # the first connection ever: all history is the backfill's
-        return
+    async with ctx.db.transaction() as conn:
+        gaps = await store.open_gaps(conn, slug)
+    since = refetch_from([alive_at, *(gap.blind_from for gap in gaps)], ctx.clock.now())
     recorded = await recorder.puller.recent(since)
     recorded += (await recorder.puller.open_orders())[0]
     recorder.announce(recorded)
-    async with ctx.db.transaction() as conn:
-        for gap in await store.open_gaps(conn, slug):
+    for gap in gaps:
+        async with ctx.db.transaction() as conn:
             await store.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
             healed = await store.heal_gap(conn, slug, gap.id, blind_to=recorder.listening_at, healed_at=ctx.clock.now())
-            if healed is None:
-                continue
-            blind_s = (recorder.listening_at - healed.blind_from).total_seconds()
-            ctx.emit(GapHealed(at=ctx.clock.now(), gap_id=gap.id, blind_s=blind_s,
-                               orders=healed.orders_recovered, fills=healed.fills_recovered))  # fmt: skip
-            ctx.log.info("gap.healed", blind_s=round(blind_s, 1), orders=healed.orders_recovered,
-                         fills=healed.fills_recovered)  # fmt: skip
+        if healed is not None:
+            _tell_healed(ctx, healed, (recorder.listening_at - healed.blind_from).total_seconds())
+
+
+def _tell_healed(ctx: AccountContext, gap: Gap, blind_s: float) -> None:
+    orders, fills = gap.orders_recovered, gap.fills_recovered
+    ctx.emit(GapHealed(at=ctx.clock.now(), gap_id=gap.id, blind_s=blind_s, orders=orders, fills=fills))
+    ctx.log.info("gap.healed", reason=gap.reason, blind_s=round(blind_s, 1), orders=orders, fills=fills)
 
 
 async def _go_blind(ctx: AccountContext, since: datetime, reason: str) -> None:
@@ -161,8 +163,13 @@ async def _go_blind(ctx: AccountContext, since: datetime, reason: str) -> None:
         ctx.emit(GapOpened(at=ctx.clock.now(), gap_id=gap_id, reason=reason))
 
 
-async def _went_blind(ctx: AccountContext, reason: str) -> None:
-    """Open the gap at once, so that healing starts and people see it; if even that fails, the restart does."""
+async def _went_blind(ctx: AccountContext, alive_at: datetime | None, reason: str) -> None:
+    """Open the gap at once, so that healing starts and people see it; if even that fails, the restart does.
+
+    A stream that never delivered yet cannot go blind.
+    """
+    if alive_at is None:
+        return
     try:
         await _go_blind(ctx, ctx.clock.now(), reason)
     except Transient as error:
@@ -185,4 +192,4 @@ def _leaves(group: BaseExceptionGroup[StreamLost]) -> Iterator[StreamLost]:
 @hookimpl
 def register_workers() -> list[WorkerSpec]:
     """Offer the `stream` worker."""
-    return [WorkerSpec(kind="stream", settings=StreamSettings, run=record_events, service="ingest")]
+    return [WorkerSpec(kind="stream", settings=StreamSettings, run=record_events, service="ingest", stall_s=120)]

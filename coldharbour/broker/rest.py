@@ -200,7 +200,8 @@ class AlpacaRest:
         """Yield pages of the account's activities, ascending, each activity once.
 
         page_token: the `next_token` of an earlier page, to go on behind it. types: such as FILL or DIV; all
-        by default. category: trade_activity or non_trade_activity; not together with types. Raises StuckWalk (Transient) on a token that repeats.
+        by default. category: trade_activity or non_trade_activity, never together with types: the broker
+        takes one of them. Raises StuckWalk (Transient) on a token that repeats.
         """
         fixed = {"direction": "asc", "page_size": str(ACTIVITIES_LIMIT), **_bounds(after, until)}
         if types:

@@ -25,6 +25,7 @@ import structlog
 from psycopg.conninfo import make_conninfo
 
 from coldharbour.errors import BadConfig, Transient
+
 from . import keeper
 from .keeper import PORT, ROLE, Plan, open_lock, recorded_socket_folder, try_lock
 from .place import home_of, prepare

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import structlog
 
 from coldharbour.errors import BadConfig
+
 from .keeper import Plan
 
 STATE = Path("/var/lib/coldharbour")  # for root, where the server's user cannot reach the given folders

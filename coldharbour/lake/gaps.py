@@ -12,14 +12,13 @@ OVERLAP = timedelta(seconds=60)
 NEWS_GRACE = timedelta(seconds=3)
 
 
-def refetch_from(alive_at: datetime | None, cursor: datetime | None, now: datetime) -> datetime | None:
-    """Return the moment from which REST must be read again after a blind time, None for "from the start".
+def refetch_from(alive: Iterable[datetime], now: datetime) -> datetime:
+    """Return the moment from which REST must be read again after a blind time.
 
-    alive_at: when the stream was last known to deliver. cursor: through where completed pages reach. The
-    earlier of the two counts, less an overlap, since re-reading is harmless and a hole is not.
+    alive: moments up to which the stream is known to have delivered; the earliest counts, less an overlap,
+    since a silent connection is noticed late, and re-reading is harmless while a hole is not.
     """
-    known = [moment for moment in (alive_at, cursor) if moment is not None]
-    return min(*known, now) - OVERLAP if known else None
+    return min([*alive, now]) - OVERLAP
 
 
 def is_mute(newest_news: datetime | None, heard_at: datetime, now: datetime) -> bool:

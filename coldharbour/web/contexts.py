@@ -282,7 +282,7 @@ def duration(span: timedelta | None) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     parts = []
-    rest = int(seconds)
+    rest = round(seconds)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         number, rest = divmod(rest, size)
         if number:

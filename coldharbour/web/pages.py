@@ -21,10 +21,10 @@ def overview(state: State) -> str:
 
 
 @get("/static/{name:path}", include_in_schema=False, sync_to_thread=False)
-def static(name: str, request: Request[Any, Any, State], state: State) -> Response[bytes]:
+def static(request: Request[Any, Any, State], state: State) -> Response[bytes]:
     """Return a static file; under its versioned address it may be kept for ever."""
     assets: Assets = state.assets
-    asset = assets.get(name.lstrip("/"))
+    asset = assets.get(request.path_params["name"].lstrip("/"))
     if asset is None:
         raise NotFoundException
     etag = f'"{asset.version}"'

@@ -143,7 +143,8 @@ class SimulatedBroker:
             commit=self.commit,
         )
         days = self.sessions.between(first, self.anchor - timedelta(days=1))
-        HistoryWriter(account.desk, self.market, days, Random(f"{self.seed}:{slug}:{self.anchor}:plan")).write(deposit)
+        plan = Random(f"{self.seed}:{slug}:{self.anchor}:plan")
+        HistoryWriter(account.desk, self.market, days, plan).write(deposit, self.anchor)
         blotter.book.unwritten.clear()
         blotter.ledger.unwritten.clear()
         return account

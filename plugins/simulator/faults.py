@@ -72,6 +72,9 @@ class Switches(BaseModel):
         429, description="HTTP status of a refused upgrade; 401 upgrades and then answers unauthorized."
     )
     stream_text_frames: bool = Field(default=False, description="Text frames instead of paper's binary ones.")
+    stream_queue_frames: int = Field(
+        20_000, gt=0, description="Frames that wait for a slow client before it is cut; for new connections."
+    )
     stream_second: Literal["refuse", "replace", "allow"] = Field(
         "refuse", description="What a second websocket of one account meets."
     )

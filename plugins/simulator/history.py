@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from itertools import count
 from random import Random
@@ -14,7 +14,7 @@ from .desk import Desk
 from .market import Market
 from .scripts import Script, TradeScripts
 from .sessions import Session
-from .stamps import HOUR, MINUTE
+from .stamps import HOUR, MINUTE, new_york_ns
 
 TRADES_A_DAY = 2.8
 MAX_TRADES_A_DAY = 8
@@ -36,9 +36,13 @@ class HistoryWriter:
         self._agenda: list[tuple[int, int, Script]] = []
         self._ties = count()
 
-    def write(self, deposit: Decimal) -> None:
-        """Write everything, beginning with the first deposit; trades may still be open at the end."""
+    def write(self, deposit: Decimal, until: date) -> None:
+        """Write everything, beginning with the first deposit; trades may still be open at the end.
+
+        until: the day of the first start, when a deposit without any history is made.
+        """
         if not self._days:
+            book_cash(self._blotter, "CSD", until, deposit, new_york_ns(until, time.min))
             return
         self._start(self._days[0].pre, self._transfers(deposit))
         self._start(self._days[0].open, self._spawn_trades())

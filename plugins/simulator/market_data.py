@@ -7,8 +7,12 @@ import binascii
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
 
+import anyio.lowlevel
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
@@ -22,9 +26,13 @@ from .refusals import Refused
 JSON = dict[str, object]
 Arguments = NamedDependency[Query]
 Broker = NamedDependency[SimulatedBroker]
-MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SAMPLES = 12  # prices looked at within a bar that still runs
+BARS_A_BREATH = 16  # a cold bar takes milliseconds, and the streams must not wait for a year of them
 TIMEFRAME = re.compile(r"(\d{1,2})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
-UNITS = {"M": MINUTE, "T": MINUTE, "H": timedelta(hours=1), "D": DAY}
+UNITS = {"M": MINUTE, "T": MINUTE, "H": HOUR, "D": DAY}
 REGULAR = ["@"]  # the tape's word for a regular trade, which may set the last price
 
 
@@ -52,14 +60,19 @@ def snapshots(broker: Broker, arguments: Arguments) -> JSON:
     return {symbol: _snapshot(broker.market, symbol) for symbol in _symbols(arguments, broker.market)}
 
 
-@get("/v2/stocks/bars", sync_to_thread=False)
-def bars(broker: Broker, arguments: Arguments) -> JSON:
+@get("/v2/stocks/bars")
+async def bars(broker: Broker, arguments: Arguments) -> JSON:
     """Answer one page: sorted by symbol, then time; `limit` counts the bars of all symbols together."""
     limit = arguments.integer("limit", 1000, most=10_000)
     reverse = arguments.choice("sort", "asc", "desc") == "desc"
     seen = _read_token(arguments.text("page_token"))
-    rows = _all_bars(broker.market, arguments, reverse=reverse, seen=seen)
-    page = list(itertools.islice(rows, limit + 1))
+    page: list[tuple[str, Bar]] = []
+    for row in _all_bars(broker.market, arguments, reverse=reverse, seen=seen):
+        page.append(row)
+        if len(page) > limit:
+            break
+        if len(page) % BARS_A_BREATH == 0:
+            await anyio.lowlevel.checkpoint()
     merged: dict[str, list[JSON]] = {}
     for symbol, bar in page[:limit]:
         merged.setdefault(symbol, []).append(bar_row(bar))
@@ -107,7 +120,7 @@ def _snapshot(market: Market, symbol: str) -> JSON:
     }
 
 
-def _symbols(arguments: Arguments, market: Market) -> list[str]:
+def _symbols(arguments: Query, market: Market) -> list[str]:
     """Return the known ones of the symbols asked for, sorted; unknown ones are just missing."""
     return sorted(set(arguments.csv("symbols")) & market.assets.keys())
 
@@ -155,20 +168,47 @@ def _period(at: datetime, count: int, unit: str) -> tuple[int, int]:
 
 def _bars(market: Market, symbol: str, span: tuple[datetime, datetime], step: timedelta) -> Iterator[Bar]:
     """Yield bars up to the newest trade; the one it falls into ends with it and knows no future."""
+    start, end = span
     tick = market.last(symbol)
-    for bar in market.bars(symbol, *span, step):
-        if bar.at + step <= tick.at:
-            yield bar
-        elif bar.at <= tick.at:
-            yield _running(market, bar, tick, step)
+    end = min(end, tick.at)
+    width = DAY if step >= HOUR else HOUR
+    block = EPOCH + (start - EPOCH) // width * width
+    while block <= end:
+        following = block + width
+        if following + step <= tick.at:  # no bar of the block will ever change
+            for bar in _past_bars(market, symbol, block, following, step):
+                if start <= bar.at <= end:
+                    yield bar
+        else:
+            for bar in market.bars(symbol, max(start, block), min(end, following - MICROSECOND), step):
+                yield bar if bar.at + step <= tick.at else _running(market, bar, tick, step)
+        block = following
+
+
+@lru_cache(maxsize=50_000)
+def _past_bars(market: Market, symbol: str, start: datetime, following: datetime, step: timedelta) -> tuple[Bar, ...]:
+    return tuple(market.bars(symbol, start, following - MICROSECOND, step))
 
 
 def _running(market: Market, bar: Bar, tick: Tick, step: timedelta) -> Bar:
-    width = max(step / 12, timedelta(seconds=5))
-    done = [part for part in market.bars(tick.symbol, bar.at, tick.at, width) if part.at + width <= tick.at]
-    price = tick.price
-    last = Bar(bar.at, done[0].open if done else price, price, price, price, tick.size, 1, price)
-    return _merged([*done, last]) if done else last
+    """Return a bar as it is while its interval runs: the full one without what the newest trade cannot know."""
+    if step >= DAY:
+        hours = [part for part in market.bars(tick.symbol, bar.at, tick.at, HOUR) if part.at + HOUR <= tick.at]
+        prices = [price for part in hours for price in (part.low, part.high)]
+    else:
+        moments = [bar.at + step * share / SAMPLES for share in range(SAMPLES)]
+        prices = [market.price_at(tick.symbol, at) for at in moments if at <= tick.at]
+    prices += [bar.open, tick.price]
+    passed = (tick.at - bar.at) / step
+    return replace(
+        bar,
+        high=max(prices),
+        low=min(prices),
+        close=tick.price,
+        volume=int(bar.volume * passed),
+        trades=int(bar.trades * passed),
+        vwap=sum(prices, start=Decimal(0)) / len(prices),
+    )
 
 
 def _merged(parts: list[Bar]) -> Bar:
@@ -181,7 +221,7 @@ def _merged(parts: list[Bar]) -> Bar:
         close=parts[-1].close,
         volume=volume,
         trades=sum(part.trades for part in parts),
-        vwap=sum((part.vwap * part.volume for part in parts), start=parts[0].vwap * 0) / max(volume, 1),
+        vwap=sum((part.vwap * part.volume for part in parts), start=Decimal(0)) / max(volume, 1),
     )
 
 

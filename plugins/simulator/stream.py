@@ -21,7 +21,6 @@ from .broker import SimulatedBroker
 from .connections import Connections
 from .faults import FaultBoard, Switches
 
-QUEUE_FRAMES = 20_000  # ten seconds of the fastest burst; a client further behind is not coming back
 QUIET_S = 0.1  # a shuffled event waits at most about this long for company
 
 log = structlog.get_logger(__name__)
@@ -85,19 +84,20 @@ class Mangler:
 class Seat:
     """One client that is logged in: a bounded queue of frames, emptied by its own task."""
 
-    def __init__(self, account: str, drop: Drop) -> None:
+    def __init__(self, account: str, drop: Drop, queue_frames: int) -> None:
         self.account = account
         self.drop = drop
+        self._queue_frames = queue_frames
         self.listens = False
         self.is_mute = False
-        self._sender, self.frames = anyio.create_memory_object_stream[bytes](QUEUE_FRAMES)
+        self._sender, self.frames = anyio.create_memory_object_stream[bytes](queue_frames)
 
     def offer(self, frame: bytes) -> None:
         """Queue a frame; a client that is too slow is disconnected instead."""
         try:
             self._sender.send_nowait(frame)
         except anyio.WouldBlock:
-            log.warning("simulator.slow_client", account=self.account, waiting=QUEUE_FRAMES)
+            log.warning("simulator.slow_client", account=self.account, waiting=self._queue_frames)
             self.drop()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self.listens = False  # its client left in this very moment
@@ -191,7 +191,7 @@ class TradeUpdates:
         if policy == "replace":
             for other in feed.seats:
                 other.drop(hard=True)
-        seat = Seat(account.slug, drop)
+        seat = Seat(account.slug, drop, self._board.switches.stream_queue_frames)
         feed.seats.append(seat)
         return seat
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -52,7 +52,6 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.anyio
 
-T = TypeVar("T")
 SLUG, SECRET = "conformance", "simulator"
 PATIENCE_S = 10.0
 
@@ -66,10 +65,10 @@ class Bench:
     client: TradingClient
     data: StockHistoricalDataClient
 
-    async def call(self, method: Callable[..., T], *args: object, **kwargs: object) -> T:
+    async def call(self, method: Callable[..., Any], *args: object, **kwargs: object) -> Any:
         return await anyio.to_thread.run_sync(lambda: method(*args, **kwargs))
 
-    async def until(self, method: Callable[..., T], *args: object, holds: Callable[[T], bool]) -> T:
+    async def until(self, method: Callable[..., Any], *args: object, holds: Callable[[Any], bool]) -> Any:
         """Call until the answer is as wanted, with the broker's pulse in between."""
         with anyio.fail_after(PATIENCE_S):
             while not holds(answer := await self.call(method, *args)):
@@ -106,7 +105,7 @@ async def bench() -> AsyncIterator[Bench]:
     await _flatten(broker)
     settings = SimulatorSettings.model_validate({"port": 0, "price_endpoint": "tcp://127.0.0.1:*"})
     async with running_simulator(broker, settings) as address:
-        keys = {"api_key": f"SIM-{SLUG}", "secret_key": SECRET, "url_override": address.url}
+        keys: dict[str, Any] = {"api_key": f"SIM-{SLUG}", "secret_key": SECRET, "url_override": address.url}
         bench = Bench(broker, address, TradingClient(**keys), StockHistoricalDataClient(**keys))
         yield bench
         bench.client._session.close()

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -14,11 +14,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from coldharbour import db as db_module
+from coldharbour.connect import session_conninfo
 from coldharbour.db import (
     BEGIN_S,
     MAX_PAYLOAD_BYTES,
-    MAX_QUEUED_NOTES,
     RESYNC,
     Database,
     Note,
@@ -32,6 +31,7 @@ from coldharbour.db import (
 )
 from coldharbour.embedded import embedded_server
 from coldharbour.errors import BadConfig, Transient
+from coldharbour.listen import MAX_QUEUED_NOTES
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +100,23 @@ class TestTransaction:
                 await conn.execute("insert into item values (1), (1)")
         with pytest.raises(psycopg.errors.UndefinedTable):
             await ask(db, "select 1 from nowhere")
+
+    async def test_a_swallowed_error_does_not_look_like_a_commit(self, db: Database) -> None:
+        async def swallow() -> None:
+            async with db.transaction() as conn:
+                await conn.execute("insert into item values (1)")
+                with suppress(psycopg.errors.UndefinedTable):
+                    await conn.execute("select 1 from nowhere")
+
+        with pytest.raises(RuntimeError, match="swallowed"):
+            await swallow()
+        async with db.transaction() as conn:
+            await conn.execute("insert into item values (2)")
+            with suppress(psycopg.errors.UndefinedTable):
+                async with conn.transaction():
+                    await conn.execute("select 1 from nowhere")
+
+        assert await items(db) == [2]
 
     async def test_is_finished_although_its_task_was_cancelled(self, db: Database) -> None:
         begun = anyio.Event()
@@ -427,9 +444,7 @@ class TestUrl:
         assert "s3cret" not in masked(url)
 
     def test_what_the_operator_wrote_wins_over_our_timeouts(self) -> None:
-        session = conninfo_to_dict(
-            db_module.session_conninfo("host=h connect_timeout=30 options='-c work_mem=8MB'", "web")
-        )
+        session = conninfo_to_dict(session_conninfo("host=h connect_timeout=30 options='-c work_mem=8MB'", "web"))
 
         assert session["connect_timeout"] == "30"
         assert session["tcp_user_timeout"] == "8000"

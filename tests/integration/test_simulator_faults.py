@@ -186,7 +186,12 @@ async def test_errors_come_before_after_or_long_before_their_effect(bench: Bench
     after = bench.orders()
     await bench.set(rest_error_after_effect_rate=0, rest_late_effect_rate=1, rest_late_effect_s=0.05)
     arrived = anyio.Event()
-    stop_listening = bench.broker.accounts[SLUG].listen(lambda _: arrived.set())
+
+    def watch(_: dict[str, object]) -> None:
+        if bench.orders() == before + 2:
+            arrived.set()
+
+    stop_listening = bench.broker.accounts[SLUG].listen(watch)
     late = await bench.http.post("/v2/orders", json=FAR_ORDER)
     with anyio.fail_after(PATIENCE_S):
         await arrived.wait()
@@ -354,6 +359,22 @@ async def test_a_mute_socket_answers_pings_and_says_nothing(bench: Bench) -> Non
 
     assert silent == silent_again == []
     assert heard
+
+
+async def test_a_client_that_does_not_read_is_cut_and_one_that_reads_is_not(bench: Bench) -> None:
+    await bench.set(stream_queue_frames=300)
+    for reads in (True, False):
+        async with listening(bench) as socket:
+            await bench.http.post("/sim/burst", json={"account": SLUG, "events": 5000, "rate": 4000})
+            if reads:
+                for _ in range(5000):
+                    await socket.recv()
+                continue
+            with anyio.fail_after(PATIENCE_S):
+                while (await bench.http.get("/sim/burst")).json()["bursts"][-1]["state"] != "done":
+                    continue
+            with pytest.raises(ConnectionClosed):
+                await drained(socket)
 
 
 async def test_text_frames_can_be_asked_for(bench: Bench) -> None:

@@ -18,7 +18,7 @@ from coldharbour.clock import VirtualClock
 pytestmark = pytest.mark.anyio
 
 
-class WouldWait(Exception):  # noqa: N818 - a signal of this test, not a failure
+class WouldWait(Exception):
     """The budget asked for a pause."""
 
 

@@ -355,6 +355,16 @@ async def test_activities_are_walked_to_an_empty_page_though_pages_are_short() -
     assert b"%3A%3A" in script.requests[1].url.query
 
 
+async def test_activities_of_one_category_are_asked_for_by_its_name() -> None:
+    script = Script(activities([]))
+
+    async with make_broker(script) as broker:
+        _ = [page async for page in broker.walk_activities(NOON, category="non_trade_activity")]
+
+    params = script.requests[0].url.params
+    assert (params["category"], "activity_types" in params) == ("non_trade_activity", False)
+
+
 async def test_activities_go_on_behind_a_token() -> None:
     script = Script(activities([fill(7)]), activities([]))
 
@@ -431,10 +441,9 @@ async def test_bars_are_merged_over_pages_and_by_symbol() -> None:
 
 
 async def test_a_page_token_of_bars_that_repeats_is_an_error() -> None:
-    def same(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"bars": {}, "next_page_token": "x"})
+    same = [httpx.Response(200, json={"bars": {}, "next_page_token": "x"}) for _ in range(9)]
 
-    async with make_broker(same) as broker:
+    async with make_broker(Script(*same)) as broker:
         with pytest.raises(StuckWalk):
             await broker.bars(["A"], "1Day", NOON)
 

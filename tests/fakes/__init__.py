@@ -1,0 +1,1 @@
+"""Stand-ins that more than one test file uses."""
