@@ -226,6 +226,9 @@ def run(
     loaded = load(config)
     if not (services or destinations or kinds):
         children = loaded.registry.services()
+        web = loaded.configuration.settings.web
+        if "web" in children:
+            click.echo(f"Cold Harbour starts: http://{web.host}:{web.port}/ (Ctrl-C stops it)")
         debug = bool(click.get_current_context().find_root().params["debug"])
         loaded.run(lambda: processes.run_children(config, children, debug=debug))
         return

@@ -85,6 +85,11 @@ class Lane:
             clock=kernel.clock, log=self.log, emit=self.emit,
         )  # fmt: skip
 
+    @property
+    def name(self) -> str:
+        """What logs and the watchdog call this lane."""
+        return f"{self.assignment.worker.spec.kind}@{self.assignment.slug or 'installation'}"
+
     def emit(self, event: Event) -> None:
         """Put an event of this lane's account into the journal."""
         self.kernel.journal.emit(self.assignment.slug, event)
@@ -180,7 +185,7 @@ class Lane:
 
         self._busy = True
         async with anyio.create_task_group() as tasks:
-            await tasks.start(body)
+            await tasks.start(body, name=self.name)
             self._busy = False
             self._is_ready()
             await self.kernel.clock.sleep(HEALTHY_AFTER_S)
@@ -319,8 +324,7 @@ class Kernel:
             await self._open_lanes(stack)
             async with anyio.create_task_group() as tasks:
                 for lane in self.lanes:
-                    name = f"{lane.assignment.worker.spec.kind}@{lane.assignment.slug or 'installation'}"
-                    tasks.start_soon(lane.supervisor.run, name=name)
+                    tasks.start_soon(lane.supervisor.run, name=lane.name)
 
     async def _account_context(
         self, stack: AsyncExitStack, destination: Destination

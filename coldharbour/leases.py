@@ -19,12 +19,12 @@ import structlog
 from psycopg import AsyncConnection
 
 from coldharbour import store
-from coldharbour.connect import cut
+from coldharbour.connect import cut, cut_after, one_line
 from coldharbour.db import Database
 from coldharbour.supervise import LeaseLost
 
 HEARTBEAT_S = 3.0
-ANSWER_WITHIN_S = 5.0
+ANSWER_WITHIN_S = 3.0
 TRY_AGAIN_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -64,9 +64,9 @@ class LeaseKeeper:
         try:
             yield lease
         finally:
-            self._held.discard(lease)
-            with anyio.move_on_after(1, shield=True):
+            with anyio.CancelScope(shield=True):
                 await self._release(lease)
+            self._held.discard(lease)
 
     async def run(self) -> None:
         """Watch the connection; when it stops answering, revoke every lease."""
@@ -74,11 +74,12 @@ class LeaseKeeper:
             await anyio.sleep(HEARTBEAT_S)
             async with self._turn:
                 if self._conn is not None:
-                    await self._ask(self._conn)
+                    async with self._asking() as conn:
+                        await conn.execute("select 1")
 
     async def close(self) -> None:
         """Drop the connection, and with it every lock."""
-        self._revoke("closed")
+        await self._revoke("closed")
 
     async def _acquire(self, destination: str, kind: str) -> HeldLease:
         while True:
@@ -89,37 +90,36 @@ class LeaseKeeper:
             await anyio.sleep(TRY_AGAIN_S)
 
     async def _try(self, destination: str, kind: str) -> HeldLease | None:
-        try:
-            with anyio.fail_after(ANSWER_WITHIN_S, shield=True):
-                conn = self._conn = self._conn or await self._db.connect("leases")
-                if not await store.try_lock(conn, destination, kind):
-                    return None
-                return HeldLease(destination, kind, await store.next_epoch(conn, destination, kind, self.holder))
-        except (psycopg.OperationalError, TimeoutError) as error:
-            self._revoke(str(error) or "no answer")
-            return None
+        lease = None
+        async with self._asking() as conn:
+            if await store.try_lock(conn, destination, kind):
+                epoch = await store.next_epoch(conn, destination, kind, self.holder)
+                lease = HeldLease(destination, kind, epoch)
+        return lease
 
     async def _release(self, lease: HeldLease) -> None:
         async with self._turn:
-            if self._conn is not None and not lease.lost.is_set():
-                try:
-                    await store.unlock(self._conn, lease.destination, lease.kind)
-                except psycopg.OperationalError as error:
-                    self._revoke(str(error))
+            if not lease.lost.is_set():
+                async with self._asking() as conn:
+                    await store.unlock(conn, lease.destination, lease.kind)
 
-    async def _ask(self, conn: AsyncConnection) -> None:
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[AsyncConnection]:
+        """Lend the connection for a question; if it fails or takes too long, every lease is revoked."""
         try:
-            with anyio.fail_after(ANSWER_WITHIN_S, shield=True):
-                await conn.execute("select 1")
-        except (psycopg.OperationalError, TimeoutError) as error:
-            self._revoke(str(error) or "no answer")
+            with anyio.CancelScope(shield=True):
+                conn = self._conn = self._conn or await self._db.connect("leases")
+                with cut_after(conn, ANSWER_WITHIN_S):
+                    yield conn
+        except psycopg.OperationalError as error:
+            await self._revoke(one_line(error))
 
-    def _revoke(self, reason: str) -> None:
-        if self._conn is None:
-            return
+    async def _revoke(self, reason: str) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            cut(conn)  # without a word to the server, which may be frozen; it sees the end by itself
+            await conn.close()
         if self._held:
             log.warning("leases.lost", count=len(self._held), reason=reason)
-        cut(self._conn)  # without a word to the server, which may be frozen; it sees the end by itself
-        self._conn = None
         for lease in self._held:
             lease.lost.set()

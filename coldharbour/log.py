@@ -13,28 +13,36 @@ from structlog.typing import EventDict, Processor
 
 from coldharbour.settings import LogSettings
 
-PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@\s]+@|(password=)\S+")
+PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+(?=@)|(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)")
 
 
 class Redaction:
-    """Replaces every known secret, and every password in a URL, in whatever is logged."""
+    """Replaces every known secret, and every password of a connection, in whatever is logged.
+
+    It must be the last step that sees facts: what is turned into text after it (a traceback) is not looked at.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = tuple(secret for secret in secrets if len(secret) >= 6)
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
-        return {key: self._clean(value) for key, value in event.items()}
+        return {self._clean_text(key): self._clean(value) for key, value in event.items()}
 
     def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._clean_text(value)
         if isinstance(value, dict):
-            return {key: self._clean(item) for key, item in value.items()}
+            return {self._clean(key): self._clean(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._clean(item) for item in value]
-        if not isinstance(value, str):
-            return value
+        text = repr(value)  # as the renderers will show it
+        cleaned = self._clean_text(text)
+        return value if cleaned == text else cleaned
+
+    def _clean_text(self, text: str) -> str:
         for secret in self._secrets:
-            value = value.replace(secret, "***")
-        return PASSWORD_IN_URL.sub(r"\1\2***@", value) if "://" in value or "password=" in value else value
+            text = text.replace(secret, "***")
+        return PASSWORD.sub(r"\1\2***", text) if "://" in text or "password" in text else text
 
 
 def configure(settings: LogSettings, secrets: Iterable[str] = ()) -> None:
@@ -45,11 +53,13 @@ def configure(settings: LogSettings, secrets: Iterable[str] = ()) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
-    last: list[Processor] = (
-        [Redaction(secrets), structlog.dev.ConsoleRenderer()]
+    last: list[Processor] = [
+        structlog.processors.format_exc_info,
+        Redaction(secrets),
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # others show all variables
         if pretty
-        else [structlog.processors.format_exc_info, Redaction(secrets), structlog.processors.JSONRenderer()]
-    )
+        else structlog.processors.JSONRenderer(),
+    ]
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -67,5 +77,6 @@ def configure(settings: LogSettings, secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "websockets", "uvicorn", "psycopg.pool", "yoyo"):
+    for chatty in ("httpx", "httpcore", "websockets", "uvicorn", "yoyo"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it warns at every attempt; we say it once

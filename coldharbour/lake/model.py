@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
@@ -23,6 +23,7 @@ Row = dict[str, Any]
 
 FINISHED = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})
 SELLS = frozenset({"sell", "sell_short"})
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Unstorable(ValueError):
@@ -41,7 +42,7 @@ class Harvest:
 def harvest_order(order: Order, source: Source) -> Harvest:
     """Return the rows of an order and of every leg nested in it, with the links the nesting proves."""
     orders, links = [], []
-    for member, parent in _family(order, None):
+    for member, parent in _family(order):
         orders.append(order_row(member, source))
         if parent is not None:
             links.append((UUID(parent.id), UUID(member.id)))
@@ -74,17 +75,18 @@ def combine(harvests: Iterable[Harvest]) -> Harvest:
     return Harvest(tuple(orders.values()), tuple(activities.values()), tuple(links))
 
 
-def version(row: Row) -> tuple[bool, datetime, Decimal, bool, bytes]:
+def version(row: Row) -> tuple[bool, datetime, Decimal, bool, datetime, bytes]:
     """Return the key by which the newer of two rows of one order is known (domain.md 3).
 
-    A finished state beats an unfinished one; then `updated_at`, then `filled_qty`, then REST over stream;
-    the payload settles what is left, so that any order of arrival ends in the same row.
+    A finished state beats an unfinished one; then `updated_at`, then `filled_qty`, then REST over stream; then
+    the payload that shows the newest legs, and last its text, so that any order of arrival ends in the same row.
     """
     return (
         row["status"] in FINISHED,
         row["updated_at"],
         row["filled_qty"],
         row["source"] == "rest",
+        row["legs_updated_at"] or NEVER,
         bytes(row["raw_json"]),
     )
 
@@ -120,6 +122,7 @@ def order_row(order: Order, source: Source) -> Row:
         "canceled_at": order.canceled_at,
         "failed_at": order.failed_at,
         "replaced_at": order.replaced_at,
+        "legs_updated_at": max((member.updated_at for leg in order.legs for member, _ in _family(leg)), default=None),
         "raw_json": _raw(order.raw),
         "source": source,
     }
@@ -171,7 +174,7 @@ def fill_row(update: TradeUpdate) -> Row | None:
     }
 
 
-def _family(order: Order, parent: Order | None) -> Iterator[tuple[Order, Order | None]]:
+def _family(order: Order, parent: Order | None = None) -> Iterator[tuple[Order, Order | None]]:
     yield order, parent
     for leg in order.legs:
         yield from _family(leg, order)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from uuid import UUID
 
 import msgspec
@@ -28,13 +29,16 @@ ORDER_COLUMNS = {
     "replaces": "uuid", "replaced_by": "uuid", "created_at": "timestamptz", "updated_at": "timestamptz",
     "submitted_at": "timestamptz", "filled_at": "timestamptz", "expired_at": "timestamptz",
     "expires_at": "timestamptz", "canceled_at": "timestamptz", "failed_at": "timestamptz",
-    "replaced_at": "timestamptz", "raw_json": "json", "source": "text",
+    "replaced_at": "timestamptz", "legs_updated_at": "timestamptz", "raw_json": "json", "source": "text",
 }  # fmt: skip
 ACTIVITY_COLUMNS = {
     "id": "text", "execution_id": "text", "activity_type": "text", "transaction_time": "timestamptz",
     "activity_date": "date", "symbol": "text", "side": "text", "qty": "numeric", "price": "numeric",
     "net_amount": "numeric", "order_id": "uuid", "status": "text", "raw_json": "json", "source": "text",
 }  # fmt: skip
+
+
+Telling = tuple[str, str, str]  # event, order id, execution id
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,13 @@ class Frame:
     order_id: str | None
     execution_id: str | None
     raw: bytes
+
+    @property
+    def telling(self) -> Telling | None:
+        """What this frame tells of; another one of the same must have the same content."""
+        if self.event is None or self.order_id is None or self.execution_id is None:
+            return None
+        return self.event, self.order_id, self.execution_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +158,13 @@ def _version(row: str) -> sql.Composed:
     """The SQL twin of `lake.model.version`."""
     return sql.SQL(
         "({r}.status = any({finished}), {r}.updated_at, {r}.filled_qty, {r}.source = 'rest',"
-        ' {r}.raw_json::text collate "C")'
+        " coalesce({r}.legs_updated_at, '-infinity'), {r}.raw_json::text collate \"C\")"
     ).format(r=sql.SQL(row), finished=sql.Literal(sorted(FINISHED)))
 
+
+# One writer per account at a time. Two that do not see each other's rows yet could neither tie a replacement to
+# its parent nor avoid waiting for each other's rows.
+TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended('coldharbour:lake:' || %s, 0))"
 
 UPSERT_ORDERS = sql.SQL("""
     with incoming as materialized (
@@ -205,69 +220,114 @@ UPSERT_ACTIVITIES = sql.SQL("""
     select null, false, null, null, null, null, null, null, null, count(*) from conflicting having count(*) > 0
 """)
 
-LINK_LEGS = sql.SQL("""
-    update {table} as stored set parent_id = link.parent, revision = default
-    from unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as link(parent, leg)
-    where stored.destination = %(slug)s and stored.id = link.leg and stored.parent_id is null
+# What ties a leg to a parent is a nesting that was seen for any member of the leg's chain of replacements; what
+# it is tied to is the last member of the parent's own chain. Evidence may come in any order, so every statement
+# walks the whole chains that it touches, in both directions, and judges again. Cycles end the walk.
+TIE_LEGS = sql.SQL("""
+    with recursive chain as (
+        select id as start, id from unnest(%(touched)s::uuid[]) as touched(id)
+        union
+        select chain.start, beside.id from chain cross join lateral (
+            select unnest(array[replaces, replaced_by]) as id from {orders}
+            where destination = %(slug)s and id = chain.id
+            union all
+            select id from {orders} where destination = %(slug)s and replaces = chain.id
+            union all
+            select id from {orders} where destination = %(slug)s and replaced_by = chain.id
+        ) as beside
+        where beside.id is not null
+    ), evidence as (
+        select chain.start, nesting.parent
+        from chain join unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as nesting(parent, leg) on nesting.leg = chain.id
+        union
+        select chain.start, stored.parent_id
+        from chain join {orders} stored on stored.destination = %(slug)s and stored.id = chain.id
+        where stored.parent_id is not null
+    ), claim as (
+        select chain.id as leg, evidence.parent from chain join evidence using (start)
+        union
+        select leg.id, leg.parent_id
+        from chain join {orders} leg on leg.destination = %(slug)s and leg.parent_id = chain.id
+    ), heir as (
+        select distinct parent as claimed, parent as id from claim
+        union
+        select heir.claimed, successor.id
+        from heir
+        join {orders} stored on stored.destination = %(slug)s and stored.id = heir.id
+        join {orders} successor on successor.destination = %(slug)s and successor.id = stored.replaced_by
+    ), verdict as (
+        select distinct on (claim.leg) claim.leg, heir.id as parent
+        from claim join heir on heir.claimed = claim.parent
+        join {orders} stored on stored.destination = %(slug)s and stored.id = heir.id
+        order by claim.leg, coalesce(stored.replaced_by in (select id from heir), false), heir.id
+    )
+    update {orders} as stored set parent_id = verdict.parent, revision = default
+    from verdict join {orders} before on before.destination = %(slug)s and before.id = verdict.leg
+    where stored.destination = %(slug)s and stored.id = verdict.leg and stored.id <> verdict.parent
+      and stored.parent_id is distinct from verdict.parent
+    returning before.parent_id, stored.parent_id
 """)
 
 LIST_LEGS = sql.SQL("""
-    update {table} as stored set revision = default, legs = (
-        select array_agg(distinct leg order by leg) from unnest(stored.legs || link.legs) as leg
+    update {orders} as stored set revision = default, legs = array(
+        select leg.id from {orders} leg
+        where leg.destination = %(slug)s and leg.parent_id = stored.id order by leg.id
     )
-    from (
-        select parent, array_agg(leg) as legs
-        from unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as link(parent, leg) group by parent
-    ) as link
-    where stored.destination = %(slug)s and stored.id = link.parent and not stored.legs @> link.legs
+    where stored.destination = %(slug)s and stored.id = any(%(parents)s)
 """)
 
-# A replacement belongs where the order it replaces belongs. Evidence may arrive in any order, so the walk
-# starts at the touched orders and the ones just before them, and follows links of either direction down.
-INHERIT_PARENT = sql.SQL("""
-    with recursive touched as (
-        select id, replaces from {table} where destination = %(slug)s and id = any(%(ids)s)
-    ), known as (
-        select before.id, before.parent_id, before.replaced_by from {table} before
-        where before.destination = %(slug)s and before.parent_id is not null and (
-            before.id in (select id from touched union select replaces from touched)
-            or before.replaced_by = any(%(ids)s))
-        union
-        select after.id, known.parent_id, after.replaced_by from known cross join lateral (
-            select id, replaced_by from {table}
-            where destination = %(slug)s and replaces = known.id and parent_id is null
-            union
-            select id, replaced_by from {table}
-            where destination = %(slug)s and id = known.replaced_by and parent_id is null
-        ) as after
-    )
-    update {table} as stored set parent_id = known.parent_id, revision = default
-    from known
-    where stored.destination = %(slug)s and stored.id = known.id and stored.parent_id is null
-""")
+
+class Statements:
+    """The statements of one account's write path, composed once: composing takes as long as a small write."""
+
+    def __init__(self, slug: str) -> None:
+        orders, activities = _table("raw_orders", slug), _table("raw_activities", slug)
+        self.upsert_orders = _compose(
+            UPSERT_ORDERS,
+            table=orders,
+            names=_names(ORDER_COLUMNS),
+            incoming_names=_names(ORDER_COLUMNS, "incoming."),
+            typed=_typed(ORDER_COLUMNS),
+            assignments=_assignments(ORDER_COLUMNS),
+            excluded_version=_version("excluded"),
+            stored_version=_version("stored"),
+        )
+        self.upsert_activities = _compose(
+            UPSERT_ACTIVITIES,
+            table=activities,
+            quarantine=sql.Identifier(SCHEMA, "quarantine"),
+            names=_names(ACTIVITY_COLUMNS),
+            incoming_names=_names(ACTIVITY_COLUMNS, "incoming."),
+            typed=_typed(ACTIVITY_COLUMNS),
+            assignments=_assignments(ACTIVITY_COLUMNS),
+        )
+        self.tie_legs = _compose(TIE_LEGS, orders=orders)
+        self.list_legs = _compose(LIST_LEGS, orders=orders)
+
+
+def _compose(template: sql.SQL, **parts: sql.Composable) -> bytes:
+    return template.format(**parts).as_bytes(None)
+
+
+_statements = cache(Statements)
 
 
 async def record(conn: AsyncConnection, slug: str, harvest: Harvest, now: datetime) -> Recorded:
-    """Write a combined harvest; what is already there, or older than what is there, changes nothing."""
+    """Write a combined harvest; what is already there, or older than what is there, changes nothing.
+
+    Writers of one account take turns from here to the end of their transactions.
+    """
+    await conn.execute(TAKE_TURN, [slug])
     recorded = await _record_orders(conn, slug, harvest.orders)
     recorded += await _record_activities(conn, slug, harvest.activities, now)
-    await _link(conn, slug, harvest)
+    await _tie_legs(conn, slug, harvest)
     return recorded
 
 
 async def _record_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> Recorded:
     if not rows:
         return Recorded()
-    query = UPSERT_ORDERS.format(
-        table=_table("raw_orders", slug),
-        names=_names(ORDER_COLUMNS),
-        incoming_names=_names(ORDER_COLUMNS, "incoming."),
-        typed=_typed(ORDER_COLUMNS),
-        assignments=_assignments(ORDER_COLUMNS),
-        excluded_version=_version("excluded"),
-        stored_version=_version("stored"),
-    )
-    cursor = await conn.execute(query, {"slug": slug, "rows": _json(rows)})
+    cursor = await conn.execute(_statements(slug).upsert_orders, {"slug": slug, "rows": _json(rows)})
     changed = await cursor.fetchall()
     return Recorded(
         order_ids=tuple(row[0] for row in changed),
@@ -278,15 +338,8 @@ async def _record_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) 
 async def _record_activities(conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime) -> Recorded:
     if not rows:
         return Recorded()
-    query = UPSERT_ACTIVITIES.format(
-        table=_table("raw_activities", slug),
-        quarantine=sql.Identifier(SCHEMA, "quarantine"),
-        names=_names(ACTIVITY_COLUMNS),
-        incoming_names=_names(ACTIVITY_COLUMNS, "incoming."),
-        typed=_typed(ACTIVITY_COLUMNS),
-        assignments=_assignments(ACTIVITY_COLUMNS),
-    )
-    cursor = await conn.execute(query, {"slug": slug, "rows": _json(rows), "now": now})
+    arguments = {"slug": slug, "rows": _json(rows), "now": now}
+    cursor = await conn.execute(_statements(slug).upsert_activities, arguments)
     changed = await cursor.fetchall()
     return Recorded(
         activity_ids=tuple(row[0] for row in changed if row[0] is not None),
@@ -295,17 +348,18 @@ async def _record_activities(conn: AsyncConnection, slug: str, rows: Sequence[Ro
     )
 
 
-async def _link(conn: AsyncConnection, slug: str, harvest: Harvest) -> None:
-    orders = _table("raw_orders", slug)
-    if harvest.links:
-        parents, legs = zip(*harvest.links, strict=True)
-        arguments = {"slug": slug, "parents": list(parents), "legs": list(legs)}
-        await conn.execute(LINK_LEGS.format(table=orders), arguments)
-        await conn.execute(LIST_LEGS.format(table=orders), arguments)
-    ids = {leg for _, leg in harvest.links}
-    ids |= {UUID(row["id"]) for row in harvest.orders if row["replaces"] or row["replaced_by"]}
-    if ids:
-        await conn.execute(INHERIT_PARENT.format(table=orders), {"slug": slug, "ids": sorted(ids)})
+async def _tie_legs(conn: AsyncConnection, slug: str, harvest: Harvest) -> None:
+    """Tie the legs that this harvest says something about to their parents, and list them there."""
+    touched = {leg for _, leg in harvest.links}
+    touched |= {UUID(row["id"]) for row in harvest.orders if row["replaces"] or row["replaced_by"]}
+    if not touched:
+        return
+    parents, legs = map(list, zip(*harvest.links, strict=True)) if harvest.links else ([], [])
+    arguments = {"slug": slug, "touched": sorted(touched), "parents": parents, "legs": legs}
+    cursor = await conn.execute(_statements(slug).tie_legs, arguments)
+    moved = {parent for row in await cursor.fetchall() for parent in row if parent is not None}
+    if moved:
+        await conn.execute(_statements(slug).list_legs, {"slug": slug, "parents": sorted(moved)})
 
 
 def _json(rows: Sequence[Row]) -> str:
@@ -325,20 +379,32 @@ async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame
     await conn.execute(query, [slug, *map(list, columns)])
 
 
+async def frames_told_before(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> dict[Telling, bytes]:
+    """Return the first frame that told each of these events, where there was one before."""
+    query = sql.SQL("""
+        select event, order_id::text, execution_id, frame from {table}
+        where destination = %s and execution_id = any(%s) and event is not null and order_id is not null
+        order by id desc
+    """).format(table=_table("raw_events", slug))
+    result = await conn.execute(query, [slug, [frame.execution_id for frame in frames if frame.telling]])
+    return {(event, order_id, execution_id): raw async for event, order_id, execution_id, raw in result}
+
+
 async def quarantine(
     conn: AsyncConnection, slug: str, messages: Sequence[tuple[datetime, str, bytes]], source: str
-) -> int:
-    """Keep messages that could not be read, as (received_at, reason, raw); return how many are new."""
+) -> list[tuple[str, int]]:
+    """Keep messages that could not be read, as (received_at, reason, raw); return (reason, bytes) of the new ones."""
     cursor = await conn.execute(
         """
         insert into account_activities.quarantine (destination, received_at, source, reason, raw)
         select %s, received_at, %s, reason, raw
         from unnest(%s::timestamptz[], %s::text[], %s::bytea[]) as message(received_at, reason, raw)
         on conflict do nothing
+        returning reason, length(raw)
         """,
         [slug, source, *map(list, zip(*messages, strict=True))],
     )
-    return cursor.rowcount
+    return await cursor.fetchall()
 
 
 async def cursor(conn: AsyncConnection, slug: str, name: str) -> Cursor | None:

@@ -5,7 +5,7 @@ Owns the transaction around a write and the NOTIFY after it; never asks the brok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -14,20 +14,24 @@ from uuid import UUID
 import msgspec
 import psycopg
 import structlog
+from psycopg import AsyncConnection
 
 from coldharbour.broker import Frame as StreamFrame
 from coldharbour.broker.model import Activity, Order
 from coldharbour.broker.translate import Malformed
 from coldharbour.clock import Clock
+from coldharbour.connect import one_line
 from coldharbour.db import Database, notify
 from coldharbour.events import FillRecorded
 from coldharbour.lake import store
 from coldharbour.lake.model import Harvest, Unstorable, activity_row, combine, harvest_order, harvest_update
-from coldharbour.lake.store import Cursor, Frame, Recorded
+from coldharbour.lake.store import Cursor, Frame, Recorded, Telling
 
 NOTICE_BYTES = 7000  # PostgreSQL refuses payloads of 8000 bytes
 
 log = structlog.get_logger(__name__)
+
+POISON = (psycopg.DataError, psycopg.IntegrityError)  # PostgreSQL will not hold it, however often it is asked
 
 Unreadable = tuple[datetime, str, bytes]
 Said = TypeVar("Said", Order, Activity)
@@ -45,29 +49,30 @@ class Lake:
         """Write stream frames, the orders and fills in them, and the unreadable ones, in one transaction."""
         try:
             return await self._write_frames(frames)
-        except psycopg.DataError as error:
+        except POISON as error:
             if len(frames) > 1:  # one frame poisons the batch: find it, keep the others
                 parts = [await self.write_frames([frame]) for frame in frames]
                 return sum(parts, Recorded())
-            return await self._write_frames([msgspec.structs.replace(frames[0], update=None, problem=str(error))])
+            problem = _reason(error)
+            return await self._write_frames([msgspec.structs.replace(frames[0], update=None, problem=problem)])
 
     async def _write_frames(self, frames: Sequence[StreamFrame]) -> Recorded:
-        harvests, unreadable = _read_frames(frames)
-        return await self._write(
-            combine(harvests),
-            [_frame_row(frame) for frame in frames],
-            unreadable,
-            "stream",
-            alive_at=self.clock.now(),
-        )
+        rows = [_frame_row(frame) for frame in frames]
+        async with self.db.transaction() as conn:
+            told = await store.frames_told_before(conn, self.slug, rows)
+            harvests, unreadable = _read_frames(frames, rows, told)
+            await store.append_frames(conn, self.slug, rows)
+            recorded = await store.record(conn, self.slug, combine(harvests), self.clock.now())
+            quarantined = await self._put_aside(conn, unreadable, "stream")
+            await store.mark_stream_alive(conn, self.slug, self.clock.now())
+        await self._tell(recorded, quarantined, "stream", wake=True)
+        return recorded
 
     async def write_orders(
         self, orders: Iterable[Order], malformed: Sequence[Malformed] = (), *, cursor: Cursor | None = None
     ) -> Recorded:
         """Write a page of orders as REST told them; `cursor` moves in the same transaction."""
-        harvests, unreadable = _harvest(orders, lambda order: harvest_order(order, "rest"), self.clock.now())
-        unreadable += [(self.clock.now(), problem.reason, problem.raw) for problem in malformed]
-        return await self._write(combine(harvests), (), unreadable, "rest", cursors={"orders": cursor})
+        return await self._write_page([*orders], _harvest_order, malformed, "orders", cursor)
 
     async def write_activities(
         self,
@@ -77,38 +82,60 @@ class Lake:
         cursor: Cursor | None = None,
     ) -> Recorded:
         """Write a page of activities as REST told them; `cursor` moves in the same transaction."""
-        harvests, unreadable = _harvest(
-            activities, lambda activity: Harvest(activities=(activity_row(activity),)), self.clock.now()
-        )
-        unreadable += [(self.clock.now(), problem.reason, problem.raw) for problem in malformed]
-        return await self._write(combine(harvests), (), unreadable, "rest", cursors={"activities": cursor})
+        return await self._write_page([*activities], _harvest_activity, malformed, "activities", cursor)
 
-    async def _write(
+    async def _write_page(
         self,
-        harvest: Harvest,
-        frames: Sequence[Frame],
-        unreadable: Sequence[Unreadable],
-        source: str,
-        *,
-        cursors: dict[str, Cursor | None] | None = None,
-        alive_at: datetime | None = None,
+        items: Sequence[Said],
+        translate: Callable[[Said], Harvest],
+        malformed: Sequence[Malformed],
+        name: str,
+        cursor: Cursor | None,
     ) -> Recorded:
+        """Write a page; a row that PostgreSQL cannot hold is put aside, and the cursor moves after all others."""
+        try:
+            return await self._write_whole_page(items, translate, malformed, name, cursor)
+        except POISON as error:
+            if not items:
+                raise
+            if len(items) == 1:
+                poison = Malformed(items[0].raw, _reason(error))
+                return await self._write_whole_page(items[:0], translate, [*malformed, poison], name, cursor)
+        parts = [await self._write_page([item], translate, (), name, None) for item in items]
+        return sum(parts, await self._write_whole_page(items[:0], translate, malformed, name, cursor))
+
+    async def _write_whole_page(
+        self,
+        items: Sequence[Said],
+        translate: Callable[[Said], Harvest],
+        malformed: Sequence[Malformed],
+        name: str,
+        cursor: Cursor | None,
+    ) -> Recorded:
+        now = self.clock.now()
+        harvests, unreadable = _harvest(items, translate, now)
+        unreadable += [(now, problem.reason, problem.raw) for problem in malformed]
         async with self.db.transaction() as conn:
-            if frames:
-                await store.append_frames(conn, self.slug, frames)
-            recorded = await store.record(conn, self.slug, harvest, self.clock.now())
-            if unreadable:
-                await store.quarantine(conn, self.slug, unreadable, source)
-            for name, cursor in (cursors or {}).items():
-                if cursor is not None:
-                    await store.move_cursor(conn, self.slug, name, cursor)
-            if alive_at is not None:
-                await store.mark_stream_alive(conn, self.slug, alive_at)
-        for _, reason, raw in unreadable:
-            log.warning("lake.quarantined", destination=self.slug, source=source, reason=reason, bytes=len(raw))
-        if recorded or frames or unreadable:
-            await notify(self.db, f"raw_channel_{self.slug}", _notice(recorded))
+            recorded = await store.record(conn, self.slug, combine(harvests), now)
+            quarantined = await self._put_aside(conn, unreadable, "rest")
+            if cursor is not None:
+                await store.move_cursor(conn, self.slug, name, cursor)
+        await self._tell(recorded, quarantined, "rest", wake=bool(recorded or quarantined))
         return recorded
+
+    async def _put_aside(
+        self, conn: AsyncConnection, unreadable: Sequence[Unreadable], source: str
+    ) -> list[tuple[str, int]]:
+        return await store.quarantine(conn, self.slug, unreadable, source) if unreadable else []
+
+    async def _tell(
+        self, recorded: Recorded, quarantined: Iterable[tuple[str, int]], source: str, *, wake: bool
+    ) -> None:
+        """Log what is newly in quarantine, and wake who reads the lake; only ever after the commit."""
+        for reason, size in quarantined:
+            log.warning("lake.quarantined", destination=self.slug, source=source, reason=reason, bytes=size)
+        if wake:
+            await notify(self.db, f"raw_channel_{self.slug}", _notice(recorded))
 
 
 def fill_events(recorded: Recorded) -> Iterator[FillRecorded]:
@@ -120,11 +147,17 @@ def fill_events(recorded: Recorded) -> Iterator[FillRecorded]:
         )  # fmt: skip
 
 
-def _read_frames(frames: Sequence[StreamFrame]) -> tuple[list[Harvest], list[Unreadable]]:
+def _read_frames(
+    frames: Sequence[StreamFrame], rows: Sequence[Frame], told: Mapping[Telling, bytes]
+) -> tuple[list[Harvest], list[Unreadable]]:
+    """Return what the frames say; one that tells a known event with other content is put aside: the first counts."""
+    first_told = dict(told)
     harvests, unreadable = [], []
-    for frame in frames:
+    for frame, row in zip(frames, rows, strict=True):
         problem = frame.problem
-        if frame.update is not None:
+        if row.telling is not None and first_told.setdefault(row.telling, row.raw) != row.raw:
+            problem = f"{row.event} of order {row.order_id} came again with other content"
+        elif frame.update is not None:
             try:
                 harvests.append(harvest_update(frame.update))
             except Unstorable as error:
@@ -132,6 +165,14 @@ def _read_frames(frames: Sequence[StreamFrame]) -> tuple[list[Harvest], list[Unr
         if problem is not None:
             unreadable.append((frame.received_at, problem, frame.raw))
     return harvests, unreadable
+
+
+def _harvest_order(order: Order) -> Harvest:
+    return harvest_order(order, "rest")
+
+
+def _harvest_activity(activity: Activity) -> Harvest:
+    return Harvest(activities=(activity_row(activity),))
 
 
 def _harvest(
@@ -163,6 +204,11 @@ def _uuid_or_none(text: str) -> str | None:
         return str(UUID(text))
     except ValueError:
         return None  # the frame itself keeps what was sent
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return why PostgreSQL refused, without the row that it would quote."""
+    return error.diag.message_primary or one_line(error)
 
 
 def _notice(recorded: Recorded) -> str:

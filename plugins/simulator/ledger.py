@@ -216,15 +216,16 @@ class Ledger:
 def _earliest_id(kind: str, after: int) -> str:
     """Return the smallest id an activity later than this moment can have.
 
-    The hour more is for the night in autumn when New York's clock runs through one hour twice.
+    The following full hour counts too: in autumn New York's clock may fall back there.
     """
     if kind != TRADE:
         after -= LATEST_BOOKING // timedelta(microseconds=1) * 1000
-    return min(activity_prefix(after), activity_prefix(after + HOUR))
+    return min(activity_prefix(after), activity_prefix((after // HOUR + 1) * HOUR))
 
 
 def _latest_id(until: int) -> str:
-    return max(activity_prefix(until), activity_prefix(until - HOUR)) + "~"
+    """Return what sorts behind the ids of all activities before this moment, in the autumn night too."""
+    return max(activity_prefix(until), activity_prefix(until // HOUR * HOUR - 1)) + "~"
 
 
 def _within(activity: Activity, on: date | None, after: datetime | None, until: datetime | None) -> bool:

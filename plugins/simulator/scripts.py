@@ -21,7 +21,7 @@ from .tickets import Ticket
 
 GRID = 20 * MINUTE  # how often a position is compared with its exits
 LONG_SHARE = 0.66
-FORESIGHT = 0.12  # how often a trade knows its side: the difference between losing slowly and living
+FORESIGHT = 0.2  # how often a trade knows its side: the difference between losing slowly and living
 RISK_SHARE = Decimal("0.004")  # of the equity, lost when a stop is hit
 VALUE_SHARE = Decimal("0.12")  # of the equity, at most, in one position
 PATIENCE_H, PATIENCE_MAX_H = 9 * 24, 60 * 24
@@ -71,7 +71,7 @@ class TradeScripts:
         price = self._market.price_ns(symbol, at)
         sign = self._signs[symbol] if self._open[symbol] else self._side(symbol, price, at)
         risk = on_tick(price * self._fraction(0.012, 0.03)) + CENT
-        reward = on_tick(risk * Decimal(self._chance.choice(("1", "1.2", "1.5", "1.5", "2", "3"))))
+        reward = on_tick(risk * Decimal(self._chance.choice(("0.9", "1", "1.2", "1.5", "1.5", "2.5"))))
         kind = self._chance.random()
         order_class = "bracket" if kind < 0.8 else "oto" if kind < 0.88 else ""
         limit = None

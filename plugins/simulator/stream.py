@@ -98,7 +98,8 @@ class Seat:
             self._sender.send_nowait(frame)
         except anyio.WouldBlock:
             log.warning("simulator.slow_client", account=self.account, waiting=self._queue_frames)
-            self.drop()
+            self.listens = False
+            self.drop(hard=True)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self.listens = False  # its client left in this very moment
 

@@ -23,6 +23,7 @@ import pluggy
 import psycopg
 import structlog
 import structlog.testing
+from anyio.abc import TaskStatus
 from pydantic import BaseModel, SecretStr
 
 from coldharbour.accounts import SystemContext
@@ -66,7 +67,8 @@ class Room:
 
     url: str
     db: Database
-    stop: anyio.CancelScope
+    worker: anyio.CancelScope
+    ended: anyio.Event
 
     async def report(self, rows: Iterable[WorkerRow]) -> None:
         """Write worker states as they are now."""
@@ -151,16 +153,28 @@ async def open_room(
 ) -> AsyncIterator[Room]:
     """Run the web worker for one account. pages_conninfo: another way to the same database, for the worker."""
     await anyio.to_thread.run_sync(upgrade, conninfo, (), (SLUG,))
+    ended = anyio.Event()
     async with (
         open_database(conninfo, name="room") as db,
         open_database(pages_conninfo or conninfo, name="web") as pages_db,
         anyio.create_task_group() as tasks,
     ):
+        ctx = context(pages_db, name=name, panels=panels, port=port)
+
+        async def work(*, task_status: TaskStatus[anyio.CancelScope]) -> None:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as inner:
+                    await inner.start(serve_web, ctx, NoSettings())
+                    task_status.started(scope)
+            ended.set()
+
         with structlog.testing.capture_logs() as logs:
-            await tasks.start(serve_web, context(pages_db, name=name, panels=panels, port=port), NoSettings())
+            worker = await tasks.start(work)
         url = next(entry["url"] for entry in logs if entry["event"] == "web.ready")
-        yield Room(url.rstrip("/"), db, tasks.cancel_scope)
-        tasks.cancel_scope.cancel()
+        try:
+            yield Room(url.rstrip("/"), db, worker, ended)
+        finally:
+            worker.cancel()
 
 
 def context(

@@ -13,6 +13,8 @@ create table account_activities.raw_events (
     frame bytea not null,
     primary key (destination, id)
 ) partition by list (destination);
+create index raw_events_execution on account_activities.raw_events (destination, execution_id)
+    where execution_id is not null;
 
 create table account_activities.raw_orders (
     destination text not null,
@@ -36,7 +38,8 @@ create table account_activities.raw_orders (
     replaces uuid,
     replaced_by uuid,
     parent_id uuid,
-    legs uuid[] not null default '{}',
+    legs uuid[] not null default '{}', -- every order whose parent_id is this one
+    legs_updated_at timestamptz, -- the newest change among the legs inside raw_json
     created_at timestamptz,
     updated_at timestamptz not null,
     submitted_at timestamptz,
@@ -55,6 +58,8 @@ create table account_activities.raw_orders (
 create index raw_orders_revision on account_activities.raw_orders (destination, revision);
 create index raw_orders_submitted on account_activities.raw_orders (destination, submitted_at);
 create index raw_orders_replaces on account_activities.raw_orders (destination, replaces) where replaces is not null;
+create index raw_orders_replaced_by on account_activities.raw_orders (destination, replaced_by)
+    where replaced_by is not null;
 create index raw_orders_parent on account_activities.raw_orders (destination, parent_id) where parent_id is not null;
 create index raw_orders_unfinished on account_activities.raw_orders (destination, id)
     where status not in ('filled', 'canceled', 'expired', 'replaced', 'rejected');

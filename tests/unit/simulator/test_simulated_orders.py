@@ -53,7 +53,12 @@ def bench() -> Bench:
             42210000,
             "stop_loss.stop_price must be <= base_price - 0.01",
         ),
-        ({"qty": 1, "order_class": "oco", **LIMIT, **EXITS}, 422, 42210000, "oco orders must be exit orders"),
+        (
+            {"qty": 1, "side": "sell", "order_class": "oco", **LIMIT, **EXITS},
+            422,
+            42210000,
+            "oco orders must be exit orders",
+        ),
         ({"qty": 100_000}, 403, 40310000, "insufficient buying power"),
     ],
 )
@@ -194,7 +199,7 @@ def test_a_listing_ends_at_five_hundred_rows_and_its_bounds_are_exclusive(bench:
     for _ in range(550):
         bench.place(qty=1, **LIMIT)
     page = bench.account.orders(status="all", limit=9999, direction="asc")
-    last = datetime.fromisoformat(text(page[-1], "submitted_at")[:26].rstrip("Z") + "+00:00")
+    last = datetime.fromisoformat(text(page[-1], "submitted_at")[:26].rstrip("Z")).replace(tzinfo=UTC)
 
     rest = bench.account.orders(status="all", limit=500, after=last - timedelta(microseconds=1), direction="asc")
     by_id = bench.account.orders(status="all", limit=500, after_order_id=text(page[-1], "id"), direction="asc")

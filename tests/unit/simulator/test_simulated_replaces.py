@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from coldharbour_plugins.simulator.broker import Refused
 from coldharbour_plugins.simulator.quirks import LegLayout
 from simulated_bench import Bench, child, rows, text
-
-from coldharbour_plugins.simulator.broker import Refused
 
 
 @pytest.fixture
