@@ -19,6 +19,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/dev.stamp
+	@mkdir -p var/types && ln -sfn ../../plugins var/types/coldharbour_plugins
 	$(BIN)/mypy
 
 $(BIN)/python:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 import click
 import pluggy
@@ -24,10 +25,12 @@ from coldharbour import hookspecs
 from coldharbour.errors import BadConfig
 from coldharbour.events import Event
 from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
-from coldharbour.settings import Configuration, Destination, PluginSettings, slug_for, suggestion
+from coldharbour.settings import Configuration, Destination, PluginSettings, Settings, slug_for, suggestion
+from coldharbour.supervise import describe
 
 BUILT_IN_PACKAGE = "coldharbour_plugins"
 OFF = frozenset({"false", "0", "no", "off"})
+Declared = TypeVar("Declared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class Plugin:
     origin: str
     module: ModuleType
     built_in: bool
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} ({self.origin})"
 
     @property
     def service(self) -> str:
@@ -91,12 +97,12 @@ class Registry:
 
     def all_services(self) -> set[str]:
         """Return every process that a plugin names, whether this configuration gives it work or not."""
-        return {worker.service for worker in self.workers.values()} | {p.service for p in self.observers()}
+        return {worker.service for worker in self.workers.values()} | set(map(self._observes_in, self.observers()))
 
     def services(self) -> list[str]:
         """Return the processes that the assigned workers and observers need, in order of first use."""
         names = [assignment.worker.service for assignment in self.assignments]
-        names += [plugin.service for plugin in self.observers()]
+        names += map(self._observes_in, self.observers())
         return list(dict.fromkeys(names))
 
     def observers(self) -> Iterator[Plugin]:
@@ -106,14 +112,12 @@ class Registry:
 
     def observers_in(self, service: str) -> list[tuple[Plugin, Callable[[str, Event], None]]]:
         """Return the observers that this process calls, each with its function."""
-        return [
-            (plugin, plugin.module.on_event)
-            for plugin in self.observers()
-            if service in (plugin.service, *self._services_of(plugin))
-        ]
+        return [(plugin, plugin.module.on_event) for plugin in self.observers() if self._observes_in(plugin) == service]
 
-    def _services_of(self, plugin: Plugin) -> list[str]:
-        return [worker.service for worker in self.workers.values() if worker.plugin is plugin][:1]
+    def _observes_in(self, plugin: Plugin) -> str:
+        """Return the process of the plugin's first worker, or its own if it has none."""
+        workers = (worker.service for worker in self.workers.values() if worker.plugin is plugin)
+        return next(workers, plugin.service)
 
 
 def discover(settings: PluginSettings, file: Path) -> tuple[pluggy.PluginManager, list[Plugin], list[str]]:
@@ -140,9 +144,9 @@ def load_plugins(configuration: Configuration) -> Registry:
         raise BadConfig(problems, hint="[plugins] disabled = [...] leaves a plugin out")
     workers = _workers(pm, plugins, problems)
     panels = tuple(
-        RegisteredPanel(spec, plugin) for plugin, spec in _declared(pm, "register_panels", plugins, problems)
+        RegisteredPanel(spec, plugin) for plugin, spec in _declared(pm, "register_panels", PanelSpec, plugins, problems)
     )
-    migrations = tuple(folder for _, folder in _declared(pm, "register_migrations", plugins, problems))
+    migrations = tuple(folder for _, folder in _declared(pm, "register_migrations", Path, plugins, problems))
     assignments = tuple(_assignments(configuration, workers, problems))
     if problems:
         raise BadConfig(problems)
@@ -152,15 +156,15 @@ def load_plugins(configuration: Configuration) -> Registry:
 def add_commands(pm: pluggy.PluginManager, plugins: Iterable[Plugin], cli: click.Group) -> list[str]:
     """Let every plugin add its commands; return the problems: a name that was taken stays with its owner."""
     problems = []
-    for implementation in reversed(pm.hook.register_commands.get_hookimpls()):
+    for implementation in pm.hook.register_commands.get_hookimpls():
         plugin = next(plugin for plugin in plugins if plugin.module is implementation.plugin)
         before = dict(cli.commands)
         try:
             implementation.function(cli)
-        except Exception as error:  # noqa: BLE001  a third party's hook may raise anything; it is reported
-            problems.append(f"plugin {plugin.name} ({plugin.origin}): register_commands failed: {error}")
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a third party's hook may raise anything
+            problems.append(f"{plugin}: register_commands failed: {describe(error)}")
         for name in [name for name, command in before.items() if cli.commands.get(name) is not command]:
-            problems.append(f"plugin {plugin.name} ({plugin.origin}): command {name!r} exists already")
+            problems.append(f"{plugin}: command {name!r} exists already")
             cli.commands[name] = before[name]
     return problems
 
@@ -178,8 +182,8 @@ def _register(pm: pluggy.PluginManager, settings: PluginSettings, file: Path, pr
         try:
             module = load()
             pm.register(module, name)
-        except Exception as error:  # noqa: BLE001  a third party's import may raise anything; it is reported
-            problems.append(f"plugin {name} ({origin}): cannot be loaded: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a third party's import may raise anything
+            problems.append(f"plugin {name} ({origin}): cannot be loaded: {describe(error)}")
         else:
             yield Plugin(name=name, origin=origin, module=module, built_in=built_in)
 
@@ -213,6 +217,7 @@ def _import_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python module")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses and pydantic look their annotations up there
     spec.loader.exec_module(module)
     return module
 
@@ -222,39 +227,42 @@ def _misspelled(plugins: Iterable[Plugin], error: pluggy.PluginValidationError) 
     hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, f"{PROJECT}_spec")]
     written = [name for name in vars(error.plugin) if hasattr(getattr(error.plugin, name), f"{PROJECT}_impl")]
     unknown = next((name for name in written if name not in hooks), "?")
-    who = f"plugin {plugin.name} ({plugin.origin})" if plugin else "a plugin"
-    return f"{who}: unknown hook {unknown!r}{suggestion(unknown, hooks)}"
+    return f"{plugin or 'a plugin'}: unknown hook {unknown!r}{suggestion(unknown, hooks)}"
 
 
 def _declared(
-    pm: pluggy.PluginManager, hook: str, plugins: Iterable[Plugin], problems: list[str]
-) -> Iterator[tuple[Plugin, Any]]:
+    pm: pluggy.PluginManager, hook: str, expected: type[Declared], plugins: Iterable[Plugin], problems: list[str]
+) -> Iterator[tuple[Plugin, Declared]]:
     by_module = {plugin.module: plugin for plugin in plugins}
-    for implementation in reversed(getattr(pm.hook, hook).get_hookimpls()):
+    for implementation in getattr(pm.hook, hook).get_hookimpls():
         plugin = by_module[implementation.plugin]
         if inspect.iscoroutinefunction(implementation.function):
-            problems.append(f"plugin {plugin.name} ({plugin.origin}): {hook} must be a plain function, not async")
+            problems.append(f"{plugin}: {hook} must be a plain function, not async")
             continue
         try:
             declared = list(implementation.function())
-        except Exception as error:  # noqa: BLE001  a third party's hook may raise anything; it is reported
-            problems.append(f"plugin {plugin.name} ({plugin.origin}): {hook} failed: {type(error).__name__}: {error}")
-        else:
-            yield from ((plugin, item) for item in declared)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a third party's hook may raise anything
+            problems.append(f"{plugin}: {hook} failed: {describe(error)}")
+            continue
+        for item in declared:
+            if isinstance(item, expected):
+                yield plugin, item
+            else:
+                problems.append(f"{plugin}: {hook} must return a list of {expected.__name__}, got {item!r}")
 
 
 def _workers(pm: pluggy.PluginManager, plugins: list[Plugin], problems: list[str]) -> dict[str, RegisteredWorker]:
     workers: dict[str, RegisteredWorker] = {}
-    for plugin, spec in _declared(pm, "register_workers", plugins, problems):
+    for plugin, spec in _declared(pm, "register_workers", WorkerSpec, plugins, problems):
         if spec.kind in workers:
-            owner = workers[spec.kind].plugin
-            problems.append(
-                f"plugin {plugin.name} ({plugin.origin}): worker {spec.kind!r} is already offered by "
-                f"{owner.name} ({owner.origin})"
-            )
+            problems.append(f"{plugin}: worker {spec.kind!r} is already offered by {workers[spec.kind].plugin}")
             continue
         if spec.every and spec.every not in spec.settings.model_fields:
-            problems.append(f"plugin {plugin.name}: worker {spec.kind!r}: its settings have no field {spec.every!r}")
+            problems.append(f"{plugin}: worker {spec.kind!r}: its settings have no field {spec.every!r}")
+        if spec.needs and spec.needs not in Settings.model_fields:
+            problems.append(
+                f"{plugin}: worker {spec.kind!r} needs {spec.needs!r}, which is no section of the configuration"
+            )
         workers[spec.kind] = RegisteredWorker(spec, plugin)
     return workers
 
@@ -270,7 +278,7 @@ def _assignments(
             f"{where}.{kind}: unknown worker{suggestion(kind, workers)}" for kind in tables if kind not in workers
         )
     for worker in workers.values():
-        if worker.spec.needs and getattr(settings, worker.spec.needs) is None:
+        if worker.spec.needs and getattr(settings, worker.spec.needs, None) is None:
             continue
         for destination in configuration.destinations if worker.spec.per_account else (None,):
             yield from _assign(configuration, worker, destination, problems)

@@ -130,25 +130,25 @@ class Supervisor:
                 self.backoff.reset()
 
     def wake(self) -> None:
-        """End a retry's wait, or a parked worker's, now."""
+        """End the wait now; a wake while the worker is busy ends its next one: it may have looked too early."""
         self.woken.set()
-        self.woken = anyio.Event()
 
     async def wait(self, delay_s: float) -> None:
-        """Sleep, unless woken first."""
-        woken = self.woken
+        """Sleep, unless woken first or since the last wait."""
         async with anyio.create_task_group() as waiting:
 
             async def until_woken() -> None:
-                await woken.wait()
+                await self.woken.wait()
                 waiting.cancel_scope.cancel()
 
             waiting.start_soon(until_woken)
             await self.clock.sleep(delay_s)
             waiting.cancel_scope.cancel()
+        self.woken = anyio.Event()
 
     async def _after(self, cause: BaseException, error: BaseException) -> None:
         self.status.last_error = describe(cause)
+        self.woken = anyio.Event()  # whoever called before the failure did not mean the wait that follows it
         if isinstance(cause, Transient):
             await self._retry(self.backoff.next_s(cause.retry_after_s))
         elif isinstance(cause, NeedsOperator | BadConfig):

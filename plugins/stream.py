@@ -6,6 +6,7 @@ Start and recovery are one path: subscribe, fetch what was missed, then say read
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import anyio
@@ -47,13 +48,16 @@ class Recorder:
         self.lake = Lake(ctx.destination.slug, ctx.db, ctx.clock)
         self.puller = Puller(self.lake, ctx.broker, ctx.alive, Priority.HEAL)
         self.listening_at = self.heard_at = ctx.clock.now()
-        self.last_frame_s = ctx.clock.monotonic()
+        self.last_frame_s = self.last_probe_s = ctx.clock.monotonic()
+        self._unwritten_since: datetime | None = None
         self._newest_news: datetime | None = None
 
     async def write_frames(self) -> None:
         """Write every frame as it comes, in as few transactions as keep up."""
         async for frames in self.updates.batches(max_size=self.cfg.batch_size):
+            self._unwritten_since = frames[0].received_at
             recorded = await self._write(frames)
+            self._unwritten_since = None
             self.heard_at = max([self.heard_at, *_moments(frames)])
             self.last_frame_s = self.ctx.clock.monotonic()
             self.ctx.lag((self.ctx.clock.now() - frames[0].received_at).total_seconds())
@@ -84,19 +88,32 @@ class Recorder:
         """Keep the moment up to which the stream delivered; the socket's own ping bounds how wrong it can be."""
         while True:
             await self.ctx.clock.sleep(self.cfg.alive_every_s)
-            async with self.ctx.db.transaction() as conn:
-                await store.mark_stream_alive(conn, self.lake.slug, self.ctx.clock.now())
+            delivered_at = self._unwritten_since or self.ctx.clock.now()
+            with self._patience("stream.alive_unsaved"):
+                async with self.ctx.db.transaction() as conn:
+                    await store.mark_stream_alive(conn, self.lake.slug, delivered_at)
 
     async def probe(self) -> None:
         """Ask REST for news now and then; raise StreamMute when the stream should have told of it."""
         while True:
-            await self.ctx.clock.sleep(self.cfg.probe_idle_s)
-            silent_s = self.ctx.clock.monotonic() - self.last_frame_s
-            if silent_s < min(self.cfg.probe_idle_s, self.cfg.probe_busy_s):
+            await self.ctx.clock.sleep(1)
+            now_s = self.ctx.clock.monotonic()
+            silent_s, unasked_s = now_s - self.last_frame_s, now_s - self.last_probe_s
+            if unasked_s < (self.cfg.probe_idle_s if silent_s >= self.cfg.probe_idle_s else self.cfg.probe_busy_s):
                 continue
-            await self.look_for_news()
+            self.last_probe_s = now_s
+            with self._patience("stream.unprobed"):
+                await self.look_for_news()
             if is_mute(self._newest_news, self.heard_at, self.ctx.clock.now()):
                 raise StreamMute("the order stream is open but silent about what REST shows")
+
+    @contextmanager
+    def _patience(self, event: str) -> Iterator[None]:
+        """Let what can be tried again later fail: a healthy socket is not dropped for it."""
+        try:
+            yield
+        except Transient as error:
+            self.ctx.log.debug(event, error=str(error))
 
     async def look_for_news(self) -> None:
         """Bring what REST has since the stream was last heard, and remember its newest audible change."""

@@ -29,9 +29,15 @@ class SimulatorWorkerSettings(BaseModel, frozen=True, extra="forbid"):
 
 async def run_simulator(ctx: SystemContext, _cfg: SimulatorWorkerSettings, *, task_status: TaskStatus[None]) -> None:
     """Serve the simulated broker to every destination with `simulated = true`."""
-    settings = ctx.configuration.settings.simulator
-    assert settings is not None, "the kernel assigns this worker only where [simulator] is configured"
-    await _simulate(ctx.configuration, settings, ctx.clock, task_status)
+    await _simulate(ctx.configuration, _settings(ctx.configuration), ctx.clock, task_status)
+
+
+def _settings(configuration: Configuration) -> SimulatorSettings:
+    if configuration.settings.simulator is None:
+        raise BadConfig(
+            [f"{configuration.file}: simulator: no such table: add [simulator] to run the simulated broker"]
+        )
+    return configuration.settings.simulator
 
 
 async def _simulate(
@@ -77,7 +83,5 @@ def register_commands(cli: click.Group) -> None:
     def sim(config: Path) -> None:
         """Run the simulated broker alone, until Ctrl-C or SIGTERM."""
         loaded = commands.load(config)
-        settings = loaded.configuration.settings.simulator
-        if settings is None:
-            raise BadConfig([f"{config}: simulator: no such table: add [simulator] to run the simulated broker"])
+        settings = _settings(loaded.configuration)
         loaded.run(lambda: _simulate(loaded.configuration, settings, SystemClock(), anyio.TASK_STATUS_IGNORED))

@@ -14,7 +14,7 @@ from .digits import NANO, plain
 from .load import emit_events
 from .market import Market
 from .orders import OPEN, Order, order_json
-from .refusals import invalid, not_found
+from .refusals import Refused, invalid, not_found
 from .sessions import Sessions
 from .stamps import rfc3339
 from .truth import ReplaceJudge, activity_line, checksum, order_line
@@ -195,10 +195,7 @@ class SimulatedAccount:
                     self.blotter.finish_cancel(order, self.blotter.moment(self._now()))
                 body = self._nested(self._root(order))
                 answers.append({"symbol": order.id, "status": 200, "body": body})
-        answers.extend(
-            {"symbol": symbol, "status": 200, "body": self.close_position(symbol)}
-            for symbol in sorted(self.blotter.ledger.positions)
-        )
+        answers.extend(self._try_to_close(symbol) for symbol in sorted(self.blotter.ledger.positions))
         self._commit()
         return answers
 
@@ -239,6 +236,12 @@ class SimulatedAccount:
     def burst(self, events: int) -> int:
         """Trade through brackets as fast as possible; return how many events that emitted, >= `events`."""
         return emit_events(self.desk, self._market, events, now=self._now, commit=self._commit)
+
+    def _try_to_close(self, symbol: str) -> JSON:
+        try:
+            return {"symbol": symbol, "status": 200, "body": self.close_position(symbol)}
+        except Refused as refusal:
+            return {"symbol": symbol, "status": refusal.status, "body": refusal.body()}
 
     def _open_orders(self) -> list[Order]:
         return [order for order in self.blotter.book.live_orders() if order.status in OPEN and not order.waiting]

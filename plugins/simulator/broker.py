@@ -27,8 +27,8 @@ from .trader import Trader
 __all__ = ["BrokerQuirks", "Refused", "SimulatedAccount", "SimulatedBroker"]
 
 SECRET = "simulator"  # noqa: S105 - the simulated broker's keys are public
-CALENDAR_AHEAD = timedelta(days=400)
-WARM_UP = timedelta(days=10)  # sessions before the history's first day, for its previous close
+CALENDAR_AHEAD = timedelta(days=1200)  # an accelerated clock covers years
+WARM_UP = timedelta(days=130)  # of calendar before the history's first day
 
 
 class SimulatedBroker:

@@ -77,7 +77,7 @@ class Market:
         self._noise = [chance.uniform(-1, 1) for _ in range(1 << NOISE_BITS)]
         self._waves = {
             asset.symbol: [
-                (SECOND * period, amplitude * asset.liveliness, chance.getrandbits(NOISE_BITS))
+                (1 / (SECOND * period), amplitude * asset.liveliness, chance.getrandbits(NOISE_BITS))
                 for period, amplitude in WAVES
             ]
             for asset in assets
@@ -95,8 +95,8 @@ class Market:
         """Return the last price at a moment, pins left out. Raises KeyError for an unknown symbol."""
         ns = self._sessions.traded_at(ns)
         noise, mask, height = self._noise, (1 << NOISE_BITS) - 1, 0.0
-        for period, amplitude, offset in self._waves[symbol]:
-            place = ns / period
+        for rate, amplitude, offset in self._waves[symbol]:
+            place = ns * rate
             cell = int(place)
             left = noise[(cell * STRIDE + offset) & mask]
             right = noise[((cell + 1) * STRIDE + offset) & mask]

@@ -58,8 +58,8 @@ def check_permission(ticket: Ticket, blotter: Blotter, market: Market) -> None:
         _check_shares(ticket, qty, blotter)
         return
     opposite = _opposite(ticket, blotter.book.live[symbol].values())
-    if not quantity and ticket.side == "sell":
-        _check_short(ticket, qty, opposite)
+    if not quantity:
+        _check_opening(ticket, qty, opposite)
     if not ticket.order_class and opposite is not None and _crosses(ticket, opposite):
         raise forbidden(
             "potential wash trade detected. use complex orders",
@@ -88,11 +88,12 @@ def _check_shares(ticket: Ticket, qty: Decimal, blotter: Blotter) -> None:
         )
 
 
-def _check_short(ticket: Ticket, qty: Decimal, opposite: Order | None) -> None:
-    if qty % 1 or ticket.qty is None:
+def _check_opening(ticket: Ticket, qty: Decimal, opposite: Order | None) -> None:
+    if opposite is not None and _is_entry(opposite):
+        side, other = ("short sell", "long buy") if ticket.side == "sell" else ("long buy", "short sell")
+        raise forbidden(f"cannot open a {side} while a {other} order is open")
+    if ticket.side == "sell" and (ticket.qty is None or qty % 1):
         raise unprocessable("fractional orders cannot be sold short")
-    if opposite is not None and opposite.role == "entry":
-        raise forbidden("cannot open a short sell while a long buy order is open")
 
 
 def _opposite(ticket: Ticket, orders: Iterable[Order]) -> Order | None:

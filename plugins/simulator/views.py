@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from .activities import TRADE
 from .blotter import Blotter
@@ -184,7 +185,7 @@ class Views:
                     flow += activity.net_amount
                 activity = next(pending, None)
             labels.append(label // SECOND)
-            equities.append(cash + self._value(shares, lambda symbol, at=at: self._market.price_ns(symbol, at)))
+            equities.append(cash + self._value(shares, partial(self._market.price_ns, ns=at)))
             flows.append(flow)
             flow = ZERO
         return labels, equities, flows
@@ -197,7 +198,7 @@ class Views:
 
     def _equity_at_close(self, session: Session) -> Decimal:
         end = self._blotter.ledger.day_end(session.day)
-        return end.cash + self._value(end.quantities, lambda symbol: self._market.price_ns(symbol, session.close))
+        return end.cash + self._value(end.quantities, partial(self._market.price_ns, ns=session.close))
 
     def _value(self, quantities: dict[str, Decimal], price: Callable[[str], Decimal]) -> Decimal:
         return sum((qty * price(symbol) for symbol, qty in quantities.items() if qty), ZERO)

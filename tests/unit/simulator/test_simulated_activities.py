@@ -64,9 +64,6 @@ def test_pages_hold_every_activity_once_and_in_order(direction: str) -> None:
 
 def test_windows_are_strict_and_days_are_those_of_booking() -> None:
     bench = Bench(history_days=60)
-    every = (
-        {text(row, "id"): row for row in bench.account.blotter_rows()} if hasattr(bench.account, "blotter_rows") else {}
-    )
     fees = bench.account.activities(types=["FEE"])
     booked = datetime.fromisoformat(text(fees[0], "created_at")[:19] + "+00:00").astimezone(NEW_YORK)
     after = datetime(2025, 11, 1, 4, 0, tzinfo=UTC)
@@ -115,7 +112,7 @@ def test_filters_by_order_category_and_type_are_alpacas() -> None:
     assert {row["activity_type"] for row in bench.account.activities(category="non_trade_activity")} == {"CSD"}
     for bad in ({"types": ["NOPE"]}, {"types": ["FILL"], "category": "trade_activity"}, {"category": "x"}):
         with pytest.raises(Refused):
-            bench.account.activities(**bad)  # type: ignore[arg-type]
+            bench.account.activities(**bad)
 
 
 def test_fees_are_booked_the_day_after_with_the_date_of_the_sale() -> None:

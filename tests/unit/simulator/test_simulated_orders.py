@@ -98,6 +98,8 @@ def test_an_opposite_order_at_rest_is_a_wash_trade_for_a_simple_order(bench: Ben
     bench.account.cancel(text(resting, "id"))
     bench.bracket(qty=10)
     assert "potential wash trade" in bench.refused(qty=1).message
+    bench.place(symbol="KO", side="sell", qty=1, **{**LIMIT, "limit_price": 900})
+    assert "cannot open a long buy" in bench.refused(symbol="KO", qty=1).message
 
 
 def test_a_stop_loss_without_a_class_is_ignored(bench: Bench) -> None:
