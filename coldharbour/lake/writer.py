@@ -64,7 +64,7 @@ class Lake:
             await store.append_frames(conn, self.slug, rows)
             recorded = await store.record(conn, self.slug, combine(harvests), self.clock.now())
             quarantined = await self._put_aside(conn, unreadable, "stream")
-            await store.mark_stream_alive(conn, self.slug, self.clock.now())
+            await store.mark_stream_alive(conn, self.slug, frames[-1].received_at)
         await self._tell(recorded, quarantined, "stream", wake=True)
         return recorded
 

@@ -60,12 +60,13 @@ class SimulatedAccount:
 
     def replace(self, order_id: str, changes: Mapping[str, object]) -> JSON:
         """PATCH /v2/orders/{id}: return the new order, which takes over a little later or never."""
-        now = self._now()
+        now, known = self._now(), len(self.blotter.book)
         try:
             new = self.desk.replace(order_id, changes, now)
-            self._judge(new, now)
-        finally:
-            self._commit()  # a replace can have happened although its answer is an error
+        finally:  # a replace can have happened although its answer is an error
+            if len(self.blotter.book) > known:
+                self._judge(self.blotter.book.get(order_id), now)
+            self._commit()
         return self._nested(new)
 
     def cancel(self, order_id: str) -> None:
@@ -260,7 +261,7 @@ class SimulatedAccount:
             raise not_found("position does not exist")
         return asset.symbol
 
-    def _judge(self, new: Order, now: int) -> None:
-        old = self.blotter.book.by_id[new.replaces or ""]
+    def _judge(self, old: Order, now: int) -> None:
+        new = self.blotter.book.get(old.heir or "")
         is_open = self._sessions.open_at(now) is not None
         self.replaces.judge(old, new, self._market.price(new.symbol), rfc3339(now), is_open=is_open)

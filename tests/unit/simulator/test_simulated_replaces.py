@@ -118,6 +118,7 @@ def test_a_replacement_can_succeed_although_the_answer_is_an_error(bench: Bench)
     refusal = refusal_of_replace(bench, stop, stop_price="97")
 
     assert refusal.status == 500
+    assert child(bench.account.truth(), "replaces")["verdicts"] == {"tightened": 1}
     assert (bench.read(stop)["status"], bench.legs(parent)[1]["stop_price"]) == ("replaced", "97")
 
 
