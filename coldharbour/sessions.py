@@ -1,7 +1,8 @@
-"""Market sessions: which phase of which session a moment belongs to; never fetches a calendar itself."""
+"""Market sessions: which phase of which session a moment belongs to; never asks the broker for its calendar."""
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,26 @@ def session_of(session_date: date, opens: time, closes: time) -> MarketSession:
         post_close_utc=utc(max(POST_CLOSE, closes)),
         session_date=session_date,
     )
+
+
+def published_sessions(first: date, last: date) -> list[MarketSession]:
+    """Return the New York Stock Exchange's sessions by its published rules, half-days included; both ends count.
+
+    Slow the first time: the rules come with a library that brings pandas.
+    """
+    import exchange_calendars  # noqa: PLC0415  only this rare path should pay for it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the library's own use of pandas
+        calendar = exchange_calendars.get_calendar("XNYS", start=first.isoformat(), end=last.isoformat())
+    bounds = zip(calendar.schedule["open"], calendar.schedule["close"], strict=True)
+    return [session_between(opens.to_pydatetime(), closes.to_pydatetime()) for opens, closes in bounds]
+
+
+def session_between(opens: datetime, closes: datetime) -> MarketSession:
+    """Return the session that opens and closes at these moments, whatever zone they are given in."""
+    opens, closes = opens.astimezone(NEW_YORK), closes.astimezone(NEW_YORK)
+    return session_of(opens.date(), opens.time(), closes.time())
 
 
 class Schedule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import anyio.to_thread
 from pydantic import BaseModel, Field
@@ -11,7 +11,7 @@ from coldharbour import store
 from coldharbour.accounts import AccountContext
 from coldharbour.errors import Transient
 from coldharbour.hookspecs import WorkerSpec, hookimpl
-from coldharbour.sessions import NEW_YORK, MarketSession, session_of
+from coldharbour.sessions import NEW_YORK, MarketSession, published_sessions, session_between
 
 DAYS_BACK = 10
 
@@ -53,20 +53,7 @@ async def _sessions(ctx: AccountContext, start: date, end: date) -> tuple[str, l
         ctx.log.warning("schedule.broker_unreachable", error=str(error), instead="exchange_calendars")
         ctx.alive()
         return "exchange_calendars", await anyio.to_thread.run_sync(published_sessions, start, end)
-    return "broker", [_session(day.open, day.close) for day in days]
-
-
-def _session(opens: datetime, closes: datetime) -> MarketSession:
-    opens, closes = opens.astimezone(NEW_YORK), closes.astimezone(NEW_YORK)
-    return session_of(opens.date(), opens.time(), closes.time())
-
-
-def published_sessions(start: date, end: date) -> list[MarketSession]:
-    """Return the New York Stock Exchange's sessions by its published rules, half-days included."""
-    import exchange_calendars  # noqa: PLC0415  it brings pandas, which only this rare path should pay for
-
-    calendar = exchange_calendars.get_calendar("XNYS", start=str(start), end=str(end))
-    return [_session(row.open.to_pydatetime(), row.close.to_pydatetime()) for row in calendar.schedule.itertuples()]
+    return "broker", [session_between(day.open, day.close) for day in days]
 
 
 @hookimpl

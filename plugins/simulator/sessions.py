@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from .stamps import NEW_YORK, moment_of, new_york_day, new_york_ns
+from coldharbour.sessions import published_sessions
+
+from .stamps import NEW_YORK, moment_of, nanoseconds, new_york_day, new_york_ns
 
 ALL_DAY = (time(0, 0), time(23, 59))
-PRE_OPEN, POST_CLOSE = time(4, 0), time(20, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +90,12 @@ class Sessions:
 def _true_sessions(first: date, last: date) -> list[Session]:
     if last < first:
         return []
-    import exchange_calendars  # noqa: PLC0415 - slow to import, and an always-open tail needs none of it
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the library's own use of pandas
-        calendar = exchange_calendars.get_calendar("XNYS", start=first.isoformat(), end=last.isoformat())
     return [
         Session(
-            label.date(),
-            new_york_ns(label.date(), PRE_OPEN),
-            int(opening.value),
-            int(closing.value),
-            new_york_ns(label.date(), POST_CLOSE),
+            true.session_date,
+            *map(nanoseconds, (true.pre_open_utc, true.open_utc, true.close_utc, true.post_close_utc)),
         )
-        for label, opening, closing in zip(
-            calendar.schedule.index, calendar.schedule["open"], calendar.schedule["close"], strict=True
-        )
+        for true in published_sessions(first, last)
     ]
 
 

@@ -1,0 +1,170 @@
+"""The ingest process's workers under the real kernel, against a simulated broker behind a cable one can cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from coldharbour_plugins.simulator.account import SimulatedAccount
+from coldharbour_plugins.simulator.broker import SimulatedBroker
+from coldharbour_plugins.simulator.proxy import ByteProxy, byte_proxy
+from coldharbour_plugins.simulator.server import SimulatorAddress, running_simulator
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from coldharbour import loader, settings
+from coldharbour.clock import Clock, SystemClock
+from coldharbour.db import Database, open_database
+from coldharbour.kernel import Kernel, prepare_database
+from coldharbour.settings import Configuration, SimulatorSettings
+
+WORKERS = ("stream", "backfill", "healing")
+LOOK_EVERY_S = 0.05
+
+# The canonical lines of the simulator's truth, written a second time, from the tables.
+LINES = {
+    "orders": """
+        select concat_ws('|', id, status, trim_scale(filled_qty), coalesce(trim_scale(filled_avg_price)::text, ''),
+            coalesce(trim_scale(limit_price)::text, ''), coalesce(trim_scale(stop_price)::text, ''),
+            coalesce(trim_scale(qty)::text, ''), coalesce(replaces::text, ''), coalesce(replaced_by::text, '')) as line
+        from account_activities.raw_orders where destination = %(slug)s""",
+    "activities": """
+        select concat_ws('|', id, activity_type, coalesce(trim_scale(qty)::text, ''),
+            coalesce(trim_scale(price)::text, ''), trim_scale(net_amount), coalesce(order_id::text, ''),
+            coalesce(side, '')) as line
+        from account_activities.raw_activities where destination = %(slug)s""",
+}
+
+
+@asynccontextmanager
+async def simulated(
+    *slugs: str, clock: Clock | None = None, always_open: bool = True
+) -> AsyncIterator[tuple[SimulatedBroker, SimulatorAddress]]:
+    """Serve a simulated broker whose accounts trade only when they are told to."""
+    broker = SimulatedBroker(
+        seed=7,
+        accounts=dict.fromkeys(slugs, Decimal(1_000_000)),
+        clock=clock or SystemClock(),
+        history_days=4,
+        always_open=always_open,
+        trading=False,
+    )
+    at = SimulatorSettings.model_validate({"port": 0, "price_endpoint": "tcp://127.0.0.1:*"})
+    async with running_simulator(broker, at) as address:
+        yield broker, address
+    broker.close()
+
+
+@dataclass
+class Station:
+    """One account being recorded, its cable, and the broker's own view of it."""
+
+    slug: str
+    db: Database
+    account: SimulatedAccount
+    cable: ByteProxy
+
+    async def select(self, query: str, *parameters: object) -> list[dict[str, Any]]:
+        """Return what a query on the database finds."""
+        async with self.db.transaction() as conn, conn.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(sql.SQL(query), parameters)  # type: ignore[arg-type]  # the tests' own text
+            return await cursor.fetchall()
+
+    async def gaps(self) -> list[dict[str, Any]]:
+        """Return the account's gaps, oldest first."""
+        return await self.select("select * from account_activities.gaps where destination = %s order by id", self.slug)
+
+    async def counts(self) -> dict[str, object]:
+        """Return how many orders and activities the lake holds, and their checksums."""
+        found: dict[str, object] = {}
+        async with self.db.transaction() as conn:
+            for what, lines in LINES.items():
+                query = f"select count(*), coalesce(md5(string_agg(line, E'\\n' order by line collate \"C\")), md5('')) from ({lines}) x"
+                row = await (await conn.execute(query, {"slug": self.slug})).fetchone()  # type: ignore[call-overload]
+                found[what], found[f"{what}_md5"] = row
+        return found
+
+    def truth(self) -> dict[str, object]:
+        """Return the same figures as the broker has them."""
+        truth = self.account.truth()
+        return {name: truth[name] for name in ("orders", "orders_md5", "activities", "activities_md5")}
+
+    async def until_complete(self, within_s: float = 20) -> float:
+        """Return after how many seconds the lake holds exactly what the broker has. Raises TimeoutError."""
+        began = time.monotonic()
+        try:
+            with anyio.fail_after(within_s):
+                while await self.counts() != self.truth():
+                    await anyio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            raise TimeoutError(f"{self.slug}: {await self.counts()} is not {self.truth()}") from None
+        return time.monotonic() - began
+
+    async def until(self, holds: Callable[[], Any], within_s: float = 20) -> Any:
+        """Return what `holds` returns once that is true. Raises TimeoutError."""
+        with anyio.fail_after(within_s):
+            while not (found := await holds()):
+                await anyio.sleep(LOOK_EVERY_S)
+        return found
+
+    async def state(self, kind: str) -> str:
+        """Return the state of a worker as the page shows it."""
+        query = "select state from accounts.worker_status where destination = %s and kind = %s"
+        found = await self.select(query, self.slug, kind)
+        return str(found[0]["state"]) if found else ""
+
+    async def until_ready(self) -> None:
+        """Return when history is in the lake and the stream listens."""
+
+        async def is_ready() -> bool:
+            return {await self.state(kind) for kind in WORKERS} == {"ready"}
+
+        await self.until(is_ready)
+        await self.until_complete()
+
+
+def configuration_of(folder: Path, cables: Mapping[str, int], tables: str = "") -> Configuration:
+    """Return a checked configuration whose accounts reach their broker at these ports."""
+    file = folder / "ingest.toml"
+    accounts = "".join(
+        f'[destinations.{slug}]\nbase_url = "http://127.0.0.1:{port}"\ndata_url = "http://127.0.0.1:{port}"\n'
+        "allow_custom_broker = true\ndisable_session_sleep = true\nrequests_per_min = 100000\n"
+        for slug, port in cables.items()
+    )
+    file.write_text(accounts + tables)
+    keys = {f"ALPACA_API_KEY_{slug.upper()}": f"SIM-{slug}" for slug in cables}
+    secrets = {f"ALPACA_SECRET_KEY_{slug.upper()}": "simulator" for slug in cables}
+    return settings.load(file, {**keys, **secrets})
+
+
+@asynccontextmanager
+async def recorded(
+    database_url: str,
+    folder: Path,
+    accounts: Sequence[tuple[SimulatedAccount, SimulatorAddress]],
+    tables: str = "",
+    kinds: Sequence[str] = WORKERS,
+) -> AsyncIterator[list[Station]]:
+    """Record accounts with the real kernel for the length of the block, each through its own cable."""
+    async with AsyncExitStack() as stack:
+        cables = {
+            account.slug: await stack.enter_async_context(byte_proxy(("127.0.0.1", address.port)))
+            for account, address in accounts
+        }
+        configuration = configuration_of(folder, {slug: cable.port for slug, cable in cables.items()}, tables)
+        registry = await anyio.to_thread.run_sync(loader.load_plugins, configuration)
+        assignments = [a for a in registry.assignments if a.worker.spec.kind in kinds and a.destination]
+        await prepare_database(database_url, configuration, registry)
+        db = await stack.enter_async_context(open_database(database_url, name="ingest", clock=SystemClock()))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(Kernel(configuration, registry, assignments, db=db).run)
+        watching = await stack.enter_async_context(open_database(database_url, name="test", clock=SystemClock()))
+        yield [Station(account.slug, watching, account, cables[account.slug]) for account, _ in accounts]
+        tasks.cancel_scope.cancel()
