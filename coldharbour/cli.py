@@ -105,9 +105,12 @@ class Loaded:
         )
         return opened
 
-    def run_workers(self, assignments: Sequence[Assignment], *, name: str) -> None:
-        """Run workers in this process until SIGINT or SIGTERM. Raises GaveUp if one failed too often."""
-        self.run(lambda: _run_workers(self, name, assignments))
+    def run_workers(self, assignments: Sequence[Assignment], *, name: str, services: Sequence[str] = ()) -> None:
+        """Run workers, and the observers of services, in this process until SIGINT or SIGTERM.
+
+        Raises GaveUp if a worker failed too often.
+        """
+        self.run(lambda: _run_workers(self, name, assignments, services))
 
     def _known(self, what: str, names: Sequence[str], known: Any) -> None:
         for name in names:
@@ -233,10 +236,10 @@ def run(
         loaded.run(lambda: processes.run_children(config, children, debug=debug))
         return
     assignments = loaded.select(services, destinations, kinds)
-    if not assignments:
+    if not assignments and not any(map(loaded.registry.observers_in, services)):
         click.echo(f"{config}: nothing to run here: no worker passes these filters", err=True)
         return
-    loaded.run_workers(assignments, name=",".join(services) or "run")
+    loaded.run_workers(assignments, name=",".join(services) or "run", services=services)
 
 
 @cli.command()
@@ -336,9 +339,9 @@ def db_url(config: Path) -> None:
     click.echo(loaded.run(where))
 
 
-async def _run_workers(loaded: Loaded, name: str, assignments: Sequence[Assignment]) -> None:
+async def _run_workers(loaded: Loaded, name: str, assignments: Sequence[Assignment], services: Sequence[str]) -> None:
     async with loaded.database(name, patience_s=math.inf) as database:
-        running = kernel.Kernel(loaded.configuration, loaded.registry, assignments, db=database)
+        running = kernel.Kernel(loaded.configuration, loaded.registry, assignments, db=database, services=services)
         with LoopWatchdog(asyncio.get_running_loop()).watching():
             gave_up = await running.run()
     if gave_up:

@@ -114,8 +114,13 @@ class EventDispatcher:
                 return await store.last_event_id(conn)
             rows = await store.events_after(conn, last_id)
         for row in rows:
-            self._hand_out(row.destination, decoder.decode(row.payload))
             last_id = row.id
+            try:
+                event = decoder.decode(row.payload)
+            except msgspec.ValidationError as error:  # of another plugin, or of another version of ours
+                log.debug("observers.unknown_event", id=row.id, error=str(error))
+            else:
+                self._hand_out(row.destination, event)
         return last_id
 
     def _hand_out(self, account: str, event: Event) -> None:
@@ -126,7 +131,7 @@ class EventDispatcher:
     def _call(self, observer: Observer, account: str, event: Event) -> None:
         try:
             observer.call(account, event)
-        except Exception:
+        except (Exception, SystemExit):
             now_s = self._clock.monotonic()
             observer.failures.append(now_s)
             log.exception("observer.failed", plugin=observer.plugin.name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -31,7 +31,18 @@ from coldharbour.loader import Assignment, Registry
 from coldharbour.sessions import Phase, Schedule
 from coldharbour.settings import Configuration, DatabaseSettings, Destination
 from coldharbour.store import WorkerRow
-from coldharbour.supervise import Backoff, LeaseLost, Returned, Stalled, State, Status, Supervisor
+from coldharbour.supervise import (
+    Backoff,
+    Exited,
+    LeaseLost,
+    Returned,
+    Stalled,
+    State,
+    Status,
+    Supervisor,
+    decisive,
+    describe,
+)
 
 STATUS_EVERY_S = 2.0
 PHASE_CHECK_S = 5.0
@@ -71,6 +82,7 @@ class Lane:
     kernel: Kernel
     context: Callable[[Lane, HeldLease | None], AccountContext | SystemContext]
     standby: bool = False
+    _epoch: int | None = None  # of the newest lease it held
     _sign_at: float = 0.0
     _busy: bool = False
     status: Status = field(init=False)
@@ -102,6 +114,11 @@ class Lane:
         """Note how far the worker is behind."""
         self.status.lag_s = lag_s
 
+    def speaks(self, epochs: Mapping[tuple[str, str], int]) -> bool:
+        """Say whether its state is the worker's: it neither waits for the lease nor was replaced since it held it."""
+        newest = epochs.get((self.assignment.slug, self.assignment.worker.spec.kind))
+        return not self.standby and self._epoch in (None, newest)
+
     def row(self) -> WorkerRow:
         """Return the lane's row of `accounts.worker_status`."""
         status = self.status
@@ -124,6 +141,7 @@ class Lane:
         self.standby = True
         async with self.kernel.leases.hold(self.assignment.slug, spec.kind) as lease:
             self.standby = False
+            self._epoch = lease.epoch
             await self._run(lease)
 
     async def run_once(self) -> None:
@@ -180,7 +198,10 @@ class Lane:
         spec, settings = self.assignment.worker.spec, self.assignment.settings
 
         async def body(*, task_status: TaskStatus[None]) -> None:
-            await spec.run(context, settings, task_status=task_status)
+            try:
+                await spec.run(context, settings, task_status=task_status)
+            except SystemExit as error:  # leaving its task with it would end the whole process
+                raise Exited(f"worker {spec.kind} called sys.exit({error.code})") from error
             raise Returned(f"worker {spec.kind} ended by itself")
 
         self._busy = True
@@ -216,7 +237,7 @@ class Lane:
 
 
 class Kernel:
-    """The workers of one process."""
+    """The workers of one process, and the observers of the services that it runs."""
 
     def __init__(
         self,
@@ -225,6 +246,7 @@ class Kernel:
         assignments: Sequence[Assignment],
         *,
         db: Database,
+        services: Iterable[str] = (),
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -236,7 +258,7 @@ class Kernel:
         self.journal = EventJournal(db)
         self._observers = [
             observer
-            for service in dict.fromkeys(assignment.worker.service for assignment in assignments)
+            for service in dict.fromkeys([*services, *(assignment.worker.service for assignment in assignments)])
             for observer in registry.observers_in(service)
         ]
         self._schedules: dict[str, Schedule] = {}
@@ -256,7 +278,9 @@ class Kernel:
     def wake(self, slug: str, kind: str) -> None:
         """Run a periodic worker's next cycle now, here or in whatever process it lives."""
         local = [
-            lane for lane in self.lanes if (lane.assignment.slug, lane.assignment.worker.spec.kind) == (slug, kind)
+            lane
+            for lane in self.lanes
+            if (lane.assignment.slug, lane.assignment.worker.spec.kind) == (slug, kind) and not lane.standby
         ]
         for lane in local:
             lane.supervisor.wake()
@@ -290,14 +314,26 @@ class Kernel:
         return any(lane.status.state is State.GAVE_UP for lane in self.lanes)
 
     async def run_one_cycle(self) -> None:
-        """Run each assigned periodic worker once. Raises what the worker raises, Busy if it runs elsewhere."""
+        """Run each assigned periodic worker once, one after the other, although some fail.
+
+        Raises the gravest of what they raised, Busy for one that runs elsewhere.
+        """
         await self._begin()
-        async with AsyncExitStack() as stack:
-            await self._open_lanes(stack)
-            for lane in self.lanes:
-                await lane.run_once()
-        await self.journal.flush()
-        await self.leases.close()
+        failures = []
+        try:
+            async with AsyncExitStack() as stack:
+                await self._open_lanes(stack)
+                for lane in self.lanes:
+                    try:
+                        await lane.run_once()
+                    except Exception as error:  # noqa: BLE001  whatever it is, the next account has its turn
+                        lane.log.warning("cycle.failed", error=describe(error))
+                        failures.append(error)
+            await self.journal.flush()
+        finally:
+            await self.leases.close()
+        if failures:
+            raise decisive(ExceptionGroup("cycles failed", failures))
 
     async def _begin(self) -> None:
         async with self.db.transaction() as conn:
@@ -325,6 +361,8 @@ class Kernel:
             async with anyio.create_task_group() as tasks:
                 for lane in self.lanes:
                     tasks.start_soon(lane.supervisor.run, name=lane.name)
+                if not self.lanes:  # a plugin that only observes
+                    await anyio.sleep_forever()
 
     async def _account_context(
         self, stack: AsyncExitStack, destination: Destination
@@ -380,10 +418,9 @@ class Kernel:
                 lost = False
 
     async def _save_status(self) -> None:
-        rows = [lane.row() for lane in self.lanes if not lane.standby]
-        if rows:
-            async with self.db.transaction() as conn:
-                await store.save_status(conn, rows)
+        async with self.db.transaction() as conn:
+            epochs = await store.newest_epochs(conn)
+            await store.save_status(conn, [lane.row() for lane in self.lanes if lane.speaks(epochs)])
         while self._outbox:
             await notify(self.db, "status_channel", self._outbox.pop(0))
         await notify(self.db, "status_channel", "{}")

@@ -127,6 +127,12 @@ async def current_epoch(conn: AsyncConnection, destination: str, kind: str) -> t
     return (int(row[0]), str(row[1])) if row else (0, "nobody")
 
 
+async def newest_epochs(conn: AsyncConnection) -> dict[tuple[str, str], int]:
+    """Return the newest epoch of every worker that ever ran, by (destination, kind)."""
+    result = await conn.execute("select destination, kind, epoch from accounts.worker_epochs")
+    return {(destination, kind): epoch async for destination, kind, epoch in result}
+
+
 async def save_sessions(
     conn: AsyncConnection, market: str, source: str, sessions: Sequence[MarketSession], today: date
 ) -> None:

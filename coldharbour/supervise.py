@@ -41,6 +41,10 @@ class Returned(Exception):
     """A worker that should run until cancelled came back."""
 
 
+class Exited(Exception):
+    """A worker tried to end the process."""
+
+
 class LeaseLost(Transient):
     """Another holder runs this worker now, or the session that held the lock is gone."""
 

@@ -17,6 +17,7 @@ import structlog
 WARN_AFTER_S = 0.25
 EXIT_AFTER_S = 10.0
 BEAT_S = 0.05
+LAST_WORDS_S = 1.0
 EXIT_CODE = 3
 
 log = structlog.get_logger(__name__)
@@ -25,8 +26,9 @@ log = structlog.get_logger(__name__)
 class LoopWatchdog:
     """Watches one running event loop from a thread; `longest_lag_s` is what the loop was late at most."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, exit_after_s: float = EXIT_AFTER_S) -> None:
         self._loop = loop
+        self._exit_after_s = exit_after_s
         self._loop_thread_id = threading.get_ident()
         self._beat_at = time.monotonic()
         self._stopped = threading.Event()
@@ -53,10 +55,11 @@ class LoopWatchdog:
         while not self._stopped.wait(BEAT_S):
             lag_s = time.monotonic() - self._beat_at - BEAT_S
             self.longest_lag_s = max(self.longest_lag_s, lag_s)
-            if lag_s > EXIT_AFTER_S:
+            if lag_s > self._exit_after_s:
                 self._end_process(lag_s)
             elif lag_s > WARN_AFTER_S and not reported:
-                self._report(lag_s)
+                # Told by another thread: what blocks the loop may hold the log, and this one must go on watching.
+                threading.Thread(target=self._report, args=[lag_s], name="loop-watchdog-report", daemon=True).start()
             reported = lag_s > WARN_AFTER_S
 
     def _report(self, lag_s: float) -> None:
@@ -69,6 +72,7 @@ class LoopWatchdog:
         return task.get_name() if task else "none"
 
     def _end_process(self, lag_s: float) -> None:
+        threading.Timer(LAST_WORDS_S, os._exit, [EXIT_CODE]).start()  # if the log is held, end without a word
         log.critical("loop.dead", lag_s=round(lag_s, 1), task=self._task_name(), exit_code=EXIT_CODE)
         faulthandler.dump_traceback(file=sys.stderr)
         sys.stderr.flush()

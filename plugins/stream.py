@@ -90,8 +90,12 @@ class Recorder:
             await self.ctx.clock.sleep(self.cfg.alive_every_s)
             delivered_at = self._unwritten_since or self.ctx.clock.now()
             with self._patience("stream.alive_unsaved"):
-                async with self.ctx.db.transaction() as conn:
-                    await store.mark_stream_alive(conn, self.lake.slug, delivered_at)
+                await self.note_delivered(delivered_at)
+
+    async def note_delivered(self, at: datetime) -> None:
+        """Remember that everything the broker told up to this moment is in the lake."""
+        async with self.ctx.db.transaction() as conn:
+            await store.mark_stream_alive(conn, self.lake.slug, at)
 
     async def probe(self) -> None:
         """Ask REST for news now and then; raise StreamMute when the stream should have told of it."""
@@ -137,6 +141,7 @@ async def record_events(ctx: AccountContext, cfg: StreamSettings, *, task_status
                 if alive_at is not None:  # before the first connection ever, all history is the backfill's
                     await _recover(recorder, alive_at)
                 alive_at = recorder.listening_at
+                await recorder.note_delivered(alive_at)  # from here on a loss is a gap, even the very next moment
                 task_status.started()
                 tasks.start_soon(recorder.note_alive)
                 tasks.start_soon(recorder.probe)

@@ -128,7 +128,7 @@ def bound_socket(web: WebSettings) -> Iterator[socket.socket]:
     """
     check_address(web)
     family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:  # or asyncio leaves Nagle on
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: what a dead or frozen browser does not take is not kept
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_LIMIT_S * 1000))

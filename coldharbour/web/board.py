@@ -245,9 +245,9 @@ class Card:
     async def _market(self, conn: AsyncConnection, now: datetime) -> Market:
         if self._is_due("schedule"):
             self._schedule = Schedule(await kernel_store.sessions_of(conn, self._account.market))
+            if not self._schedule:  # nobody has written it yet: look again at the next reading
+                return Market(None, None)
             self._due["schedule"] = self._ctx.clock.monotonic() + SCHEDULE_S
-        if not self._schedule:
-            return Market(None, None)
         return Market(self._schedule.phase_at(now), self._schedule.next_change(now))
 
     async def _show_panel(self, panel: PanelSpec) -> None:

@@ -13,22 +13,23 @@ from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from coldharbour.hookspecs import PanelSpec
-from coldharbour.web import contexts
+from coldharbour.web import formats
 from coldharbour.web.assets import TEMPLATES_PACKAGE, Assets
 from coldharbour.web.contexts import Account, AccountView, Health, WorkerView
 from coldharbour.web.store import Counts
 
 FILTERS: Mapping[str, Callable[..., str]] = {
-    "calendar_day": contexts.calendar_day,
-    "clock_time": contexts.clock_time,
-    "day_and_time": contexts.day_and_time,
-    "duration": contexts.duration,
-    "instant": contexts.instant,
-    "milliseconds": contexts.milliseconds,
-    "moment_of_day": contexts.moment_of_day,
-    "plural": contexts.plural,
-    "price": contexts.price,
-    "quantity": contexts.quantity,
+    "calendar_day": formats.calendar_day,
+    "clock_time": formats.clock_time,
+    "day_and_time": formats.day_and_time,
+    "duration": formats.duration,
+    "instant": formats.instant,
+    "milliseconds": formats.milliseconds,
+    "moment_of_day": formats.moment_of_day,
+    "plural": formats.plural,
+    "price": formats.price,
+    "quantity": formats.quantity,
+    "seconds": formats.seconds,
 }
 NOTHING = Markup()
 ACCOUNT_PARTS = ("head", "reach", "workers", "gaps", "journal", "tape")

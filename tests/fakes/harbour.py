@@ -1,4 +1,4 @@
-"""An installation in a test's own database: kernels with workers that the test writes, and what they show of themselves."""
+"""An installation in a test's own database: kernels whose workers the test writes, and what they show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import anyio.to_thread
 from pydantic import BaseModel
 
 from coldharbour import loader, settings, store
-from coldharbour.clock import Clock
 from coldharbour.db import Database, open_database
 from coldharbour.events import Event
 from coldharbour.hookspecs import WorkerSpec
@@ -62,19 +61,17 @@ class Harbour:
         worker = RegisteredWorker(declared, self.registry.plugins[0])
         return [Assignment(worker, self.configuration.destination(slug), Rhythm()) for slug in to]
 
-    async def kernel(
-        self, assignments: Iterable[Assignment], *, clock: Clock | None = None, name: str = "test"
-    ) -> Kernel:
+    async def kernel(self, assignments: Iterable[Assignment], *, name: str = "test", **options: Any) -> Kernel:
         """Return a kernel as another process would have one."""
         db = await self.stack.enter_async_context(open_database(self.url, name=name, max_size=3))
-        return Kernel(self.configuration, self.registry, [*assignments], db=db, clock=clock, random=Random(1))
+        return Kernel(self.configuration, self.registry, [*assignments], db=db, random=Random(1), **options)
 
     @asynccontextmanager
     async def running(
-        self, assignments: Iterable[Assignment], *, clock: Clock | None = None, name: str = "test"
+        self, assignments: Iterable[Assignment], *, name: str = "test", **options: Any
     ) -> AsyncIterator[Kernel]:
-        """Run a kernel inside the block."""
-        kernel = await self.kernel(assignments, clock=clock, name=name)
+        """Run a kernel inside the block; the options are the kernel's own."""
+        kernel = await self.kernel(assignments, name=name, **options)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(kernel.run)
             yield kernel
@@ -118,10 +115,10 @@ class Harbour:
 
 
 @asynccontextmanager
-async def open_harbour(url: str, folder: Path) -> AsyncIterator[Harbour]:
-    """Lend an installation in an empty database; `folder` is for its configuration."""
+async def open_harbour(url: str, folder: Path, more: str = "") -> AsyncIterator[Harbour]:
+    """Lend an installation in an empty database; `folder` is for its configuration, which may say more."""
     file = folder / "harbour.toml"
-    file.write_text(TWO_ACCOUNTS)
+    file.write_text(more + TWO_ACCOUNTS)
     configuration = settings.load(file, {})
     registry = loader.load_plugins(configuration)
     async with AsyncExitStack() as stack:

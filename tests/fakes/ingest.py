@@ -16,7 +16,6 @@ from coldharbour_plugins.simulator.account import SimulatedAccount
 from coldharbour_plugins.simulator.broker import SimulatedBroker
 from coldharbour_plugins.simulator.proxy import ByteProxy, byte_proxy
 from coldharbour_plugins.simulator.server import SimulatorAddress, running_simulator
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from coldharbour import loader, settings
@@ -29,18 +28,26 @@ WORKERS = ("stream", "backfill", "healing")
 LOOK_EVERY_S = 0.05
 
 # The canonical lines of the simulator's truth, written a second time, from the tables.
-LINES = {
-    "orders": """
+SUMMARY = """
+    select (select count(*) from orders) as orders, (select md5(coalesce(string_agg(line, E'\n' order by line), ''))
+            from orders) as orders_md5,
+        (select count(*) from activities) as activities,
+        (select md5(coalesce(string_agg(line, E'\n' order by line), '')) from activities) as activities_md5
+"""
+LINES = """
+    with orders as (
         select concat_ws('|', id, status, trim_scale(filled_qty), coalesce(trim_scale(filled_avg_price)::text, ''),
             coalesce(trim_scale(limit_price)::text, ''), coalesce(trim_scale(stop_price)::text, ''),
-            coalesce(trim_scale(qty)::text, ''), coalesce(replaces::text, ''), coalesce(replaced_by::text, '')) as line
-        from account_activities.raw_orders where destination = %(slug)s""",
-    "activities": """
+            coalesce(trim_scale(qty)::text, ''), coalesce(replaces::text, ''), coalesce(replaced_by::text, '')
+        ) collate "C" as line
+        from account_activities.raw_orders where destination = %s
+    ), activities as (
         select concat_ws('|', id, activity_type, coalesce(trim_scale(qty)::text, ''),
             coalesce(trim_scale(price)::text, ''), trim_scale(net_amount), coalesce(order_id::text, ''),
-            coalesce(side, '')) as line
-        from account_activities.raw_activities where destination = %(slug)s""",
-}
+            coalesce(side, '')) collate "C" as line
+        from account_activities.raw_activities where destination = %s
+    )
+"""
 
 
 @asynccontextmanager
@@ -74,7 +81,7 @@ class Station:
     async def select(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Return what a query on the database finds."""
         async with self.db.transaction() as conn, conn.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(sql.SQL(query), parameters)  # type: ignore[arg-type]  # the tests' own text
+            await cursor.execute(query.encode(), parameters)
             return await cursor.fetchall()
 
     async def gaps(self) -> list[dict[str, Any]]:
@@ -83,12 +90,7 @@ class Station:
 
     async def counts(self) -> dict[str, object]:
         """Return how many orders and activities the lake holds, and their checksums."""
-        found: dict[str, object] = {}
-        async with self.db.transaction() as conn:
-            for what, lines in LINES.items():
-                query = f"select count(*), coalesce(md5(string_agg(line, E'\\n' order by line collate \"C\")), md5('')) from ({lines}) x"
-                row = await (await conn.execute(query, {"slug": self.slug})).fetchone()  # type: ignore[call-overload]
-                found[what], found[f"{what}_md5"] = row
+        [found] = await self.select(LINES + SUMMARY, self.slug, self.slug)
         return found
 
     def truth(self) -> dict[str, object]:
@@ -99,10 +101,12 @@ class Station:
     async def until_complete(self, within_s: float = 20) -> float:
         """Return after how many seconds the lake holds exactly what the broker has. Raises TimeoutError."""
         began = time.monotonic()
+
+        async def is_complete() -> bool:
+            return await self.counts() == self.truth()
+
         try:
-            with anyio.fail_after(within_s):
-                while await self.counts() != self.truth():
-                    await anyio.sleep(LOOK_EVERY_S)
+            await self.until(is_complete, within_s)
         except TimeoutError:
             raise TimeoutError(f"{self.slug}: {await self.counts()} is not {self.truth()}") from None
         return time.monotonic() - began
@@ -110,9 +114,10 @@ class Station:
     async def until(self, holds: Callable[[], Any], within_s: float = 20) -> Any:
         """Return what `holds` returns once that is true. Raises TimeoutError."""
         with anyio.fail_after(within_s):
-            while not (found := await holds()):
+            while True:
+                if found := await holds():
+                    return found
                 await anyio.sleep(LOOK_EVERY_S)
-        return found
 
     async def state(self, kind: str) -> str:
         """Return the state of a worker as the page shows it."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psycopg
 import pytest
+import structlog
 from anyio.abc import TaskStatus
 from coldharbour_plugins.simulator.pace import PacedClock
 from fakes.harbour import PATIENCE_S, Harbour, Rhythm, open_harbour
@@ -29,6 +31,13 @@ pytestmark = pytest.mark.anyio
 PACE = 30.0  # how much faster the kernel's clock runs where only its own waits are looked at
 
 
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """Every line that was logged, as facts."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
 @pytest.fixture
 async def harbour(database_url: str, tmp_path: Path) -> AsyncIterator[Harbour]:
     async with open_harbour(database_url, tmp_path) as harbour:
@@ -41,18 +50,22 @@ def fast() -> PacedClock:
 
 
 class Turns:
-    """A periodic worker that does what it is told, one entry per turn, and waits to be woken after each."""
+    """A periodic worker that fails as it is told, one failure per turn, and then works."""
 
-    def __init__(self, *script: BaseException | float | None) -> None:
-        self.script = list(script)
-        self.taken: list[str] = []
+    def __init__(self, *failures: BaseException) -> None:
+        self.failures = list(failures)
+        self.taken: list[AccountContext] = []
+        self.first, self.second = anyio.Event(), anyio.Event()
 
-    async def __call__(self, ctx: AccountContext, _cfg: Rhythm) -> float | None:
-        self.taken.append(ctx.destination.slug)
-        step = self.script.pop(0) if self.script else None
-        if isinstance(step, BaseException):
-            raise step
-        return step
+    async def __call__(self, ctx: AccountContext, _cfg: Rhythm) -> None:
+        self.taken.append(ctx)
+        (self.second if self.first.is_set() else self.first).set()
+        if self.failures:
+            raise self.failures.pop(0)
+
+    @property
+    def accounts(self) -> list[str]:
+        return [ctx.destination.slug for ctx in self.taken]
 
 
 async def fine(_ctx: AccountContext, _cfg: Rhythm) -> None:
@@ -238,7 +251,7 @@ class TestContainment:
         with pytest.raises(NeedsOperator, match="the keys were refused"):
             await kernel.run_one_cycle()
 
-        assert turns.taken == ["paper", "swing"]
+        assert turns.accounts == ["paper", "swing"]
 
     async def test_a_single_cycle_never_runs_beside_another_process(self, harbour: Harbour) -> None:
         async with harbour.running(harbour.assign(fine)):
@@ -263,7 +276,7 @@ class TestPhases:
 
             ready = await harbour.until_state("ready")
             assert ready.since >= opens
-            assert turns.taken == ["paper"]
+            assert turns.accounts == ["paper"]
 
             await harbour.until_state("sleeping")
 
@@ -304,7 +317,7 @@ class TestWaking:
             ring.set()
             await harbour.until(lambda row: row.last_success != first.last_success)
 
-        assert turns.taken == ["paper", "paper"]
+        assert turns.accounts == ["paper", "paper"]
 
     async def test_a_worker_wakes_another_in_whatever_process_it_lives(self, harbour: Harbour) -> None:
         turns = Turns()
@@ -318,7 +331,7 @@ class TestWaking:
             async with harbour.running(harbour.assign(caller, kind="caller")):
                 await harbour.until(lambda row: row.last_success != first.last_success)
 
-        assert sorted(turns.taken) == ["paper", "paper", "swing"]
+        assert sorted(turns.accounts) == ["paper", "paper", "swing"]
 
     async def test_it_is_the_one_that_runs_and_not_the_one_on_standby(self, harbour: Harbour) -> None:
         turns = Turns()
@@ -343,46 +356,46 @@ class TestWaking:
             await begun.wait()
             kernel.wake("paper", "probe")
             may_end.set()
-            first = await harbour.until_state("ready")
-            await harbour.until(lambda row: len(cycles) == 2 and row.last_success != first.last_success)
+            await harbour.until(lambda row: row.state == "ready" and len(cycles) == 2)
 
 
 class TestLeases:
     async def test_of_two_kernels_one_runs_the_worker_and_the_other_takes_over(self, harbour: Harbour) -> None:
-        one, other = Turns(), Turns()
+        first, second, may_leave = Turns(), Turns(), anyio.Event()
 
-        async with harbour.running(harbour.assign(other), name="other") as standby:
-            async with harbour.running(harbour.assign(one), name="one"):
-                await harbour.until_state("ready")
-                with anyio.move_on_after(2):
-                    while not (one.taken and other.taken):
-                        await anyio.sleep(0.05)
-                assert len(one.taken) + len(other.taken) == 1
-            if not other.taken:
-                await harbour.until(lambda row: bool(other.taken) and row.state == "ready")
-            assert not standby.lanes[0].standby
+        async def run_first() -> None:
+            async with harbour.running(harbour.assign(first), name="first"):
+                await may_leave.wait()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_first)
+            await first.first.wait()
+            async with harbour.running(harbour.assign(second), name="second") as standby:
+                await harbour.until(lambda _row: bool(standby.lanes) and standby.lanes[0].standby)
+                assert second.taken == []
+
+                may_leave.set()
+                with anyio.fail_after(PATIENCE_S):
+                    await second.first.wait()
+                stopped = await harbour.until(lambda row: row.state == "stopped" or not standby.lanes[0].standby)
+                await harbour.until(lambda row: row.state == "ready" and row.updated_at > stopped.updated_at)
 
     async def test_the_other_takes_over_when_the_first_is_cut_off(self, harbour: Harbour, postgres: str) -> None:
-        leases: list[AccountContext] = []
+        turns = Turns()
 
-        async def act(ctx: AccountContext, _cfg: Rhythm) -> None:
-            leases.append(ctx)
-
-        async with harbour.running(harbour.assign(act), name="first"):
-            await harbour.until_state("ready")
-            async with harbour.running(harbour.assign(act), name="second"):
+        async with harbour.running(harbour.assign(turns), name="first"):
+            await turns.first.wait()
+            async with harbour.running(harbour.assign(turns), name="second"):
                 cut_off(postgres, "coldharbour/first/leases")
                 with anyio.fail_after(PATIENCE_S):
-                    while len(leases) < 2:
-                        await anyio.sleep(0.05)
+                    await turns.second.wait()
 
-                old, new = leases[0].lease, leases[1].lease
+                old, new = (ctx.lease for ctx in turns.taken)
                 assert old is not None
                 assert new is not None
-                assert new.epoch > old.epoch
                 async with harbour.db.transaction() as conn:
                     await new.check(conn)
-                    with pytest.raises(LeaseLost, match="probe of paper is run by .* since epoch 2"):
+                    with pytest.raises(LeaseLost, match=r"probe of paper is run by .* since epoch 2"):
                         await old.check(conn)
 
     async def test_a_holder_that_lost_its_session_stops_within_seconds(self, harbour: Harbour, postgres: str) -> None:

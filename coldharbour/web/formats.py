@@ -1,0 +1,101 @@
+"""How numbers, times and spans are written on the pages: UTC, exact decimals, nothing rounded but what says so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+MINUS = "\N{MINUS SIGN}"
+NO_VALUE = "\N{EN DASH}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "fill"), plural(1200, "order")
+    ('1 fill', '1,200 orders')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(span: timedelta | None) -> str:
+    """Return a span of time in its two largest units, milliseconds below one second.
+
+    >>> duration(timedelta(seconds=0.25)), duration(timedelta(seconds=75)), duration(timedelta(hours=30))
+    ('250 ms', '1 min 15 s', '1 d 6 h')
+    """
+    if span is None:
+        return NO_VALUE
+    total_s = span.total_seconds()
+    if total_s < 1:
+        return f"{total_s * 1000:.0f} ms"
+    if total_s < 10:
+        return f"{total_s:.1f} s"
+    parts = []
+    rest = round(total_s)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        number, rest = divmod(rest, size)
+        if number:
+            parts.append(f"{number} {unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(parts)
+
+
+def seconds(number: float) -> str:
+    """Return a number of seconds as a span of time."""
+    return duration(timedelta(seconds=number))
+
+
+def quantity(value: Decimal | None) -> str:
+    """Return a number of shares without idle zeros.
+
+    >>> quantity(Decimal("100.000")), quantity(Decimal("1250.5")), quantity(None)
+    ('100', '1,250.5', '–')
+    """
+    if value is None:
+        return NO_VALUE
+    text = f"{value:,f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
+
+
+def price(value: Decimal | None) -> str:
+    """Return a price with at least two decimals, and all that carry a digit.
+
+    >>> price(Decimal("12.3")), price(Decimal("0.12340")), price(None)
+    ('12.30', '0.1234', '–')
+    """
+    if value is None:
+        return NO_VALUE
+    whole, _, decimals = f"{value:,f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}".replace("-", MINUS)
+
+
+def clock_time(moment: datetime | None) -> str:
+    """Return the UTC time of day to the second."""
+    return moment.astimezone(UTC).strftime("%H:%M:%S") if moment else NO_VALUE
+
+
+def milliseconds(moment: datetime) -> str:
+    """Return what follows the second, as it follows `clock_time`."""
+    return f".{moment.microsecond // 1000:03}"
+
+
+def calendar_day(moment: datetime | None) -> str:
+    """Return the UTC date."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d") if moment else NO_VALUE
+
+
+def day_and_time(moment: datetime) -> str:
+    """Return month, day and time of day to the second, UTC."""
+    return moment.astimezone(UTC).strftime("%m-%d %H:%M:%S")
+
+
+def moment_of_day(moment: datetime | None) -> str:
+    """Return the UTC date and time of day to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else NO_VALUE
+
+
+def instant(moment: datetime) -> str:
+    """Return the moment as the `datetime` attribute of a <time> element."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
