@@ -30,7 +30,7 @@ from coldharbour.hookspecs import PROJECT
 from coldharbour.loader import Assignment, Registry
 from coldharbour.online import connection_problems
 from coldharbour.settings import Configuration, Destination, suggestion
-from coldharbour.supervise import decisive
+from coldharbour.supervise import decisive, describe
 from coldharbour.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -212,20 +212,20 @@ def cli(debug: bool) -> None:
 @click.option("--service", "services", multiple=True, help="Only the workers of this process; repeatable.")
 @destination_option
 @click.option("--worker", "kinds", multiple=True, help="Only this kind of worker; repeatable.")
-@click.option("--die-with-parent", is_flag=True, hidden=True)
+@click.option("--die-with-parent", "parent", type=int, hidden=True)
 def run(
     config: Path,
     services: tuple[str, ...],
     destinations: tuple[str, ...],
     kinds: tuple[str, ...],
-    die_with_parent: bool,
+    parent: int | None,
 ) -> None:
     """Load, check, migrate and run the workers until Ctrl-C or SIGTERM.
 
     Without a filter everything runs, each service in a process of its own.
     """
-    if die_with_parent:
-        processes.die_with_parent()
+    if parent is not None:
+        processes.die_with_parent(parent)
     loaded = load(config)
     if not (services or destinations or kinds):
         children = loaded.registry.services()
@@ -391,3 +391,9 @@ def main() -> None:
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         sys.exit(2 if isinstance(error, BadConfig) else 3)
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: {describe(error)}", err=True)
+        click.echo("hint: nobody foresaw this one: coldharbour --debug ... shows where it happened", err=True)
+        sys.exit(3)

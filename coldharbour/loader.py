@@ -148,6 +148,8 @@ def load_plugins(configuration: Configuration) -> Registry:
     )
     migrations = tuple(folder for _, folder in _declared(pm, "register_migrations", Path, plugins, problems))
     assignments = tuple(_assignments(configuration, workers, problems))
+    if not pm.hook.open_broker.get_hookimpls():
+        problems.append(f"{configuration.file}: plugins.disabled: no plugin connects to a broker: leave 'alpaca' in")
     if problems:
         raise BadConfig(problems)
     return Registry(pm, tuple(plugins), workers, panels, migrations, assignments)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -28,10 +29,10 @@ PR_SET_PDEATHSIG = 1
 log = structlog.get_logger(__name__)
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies, however it dies."""
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to end this process when its parent (a pid) dies, however it dies."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:  # it died before we asked
+    if os.getppid() != parent:  # it died before we asked
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -43,7 +44,7 @@ async def run_children(config: Path, services: Sequence[str], *, debug: bool) ->
         async with anyio.create_task_group() as tasks:
             for service in services:
                 command = [sys.executable, "-m", "coldharbour", *(["--debug"] if debug else []), "run",
-                           "--config", str(config), "--service", service, "--die-with-parent"]  # fmt: skip
+                           "--config", str(config), "--service", service, "--die-with-parent", str(os.getpid())]  # fmt: skip
                 tasks.start_soon(_keep_running, service, command, running, stopping.is_set)
     finally:
         stopping.set()
@@ -77,7 +78,8 @@ async def _keep_running(
 
 async def _stop(processes: Sequence[Process], within_s: float) -> None:
     for process in processes:
-        process.terminate()
+        with suppress(ProcessLookupError):  # it was faster
+            process.terminate()
     with anyio.move_on_after(within_s):
         for process in processes:
             await process.wait()

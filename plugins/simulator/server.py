@@ -167,8 +167,8 @@ class Server(uvicorn.Server):
         """Serve for the length of the block; then `closing` is set, and what hangs lets go."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._serve_to_the_end, listener)
-            await self._ready.wait()
             try:
+                await self._ready.wait()
                 yield
             finally:
                 closing.set()

@@ -1,4 +1,4 @@
-"""A whole installation as an operator has it: a folder, a configuration, free ports, and the real command in processes."""
+"""A whole installation as an operator has it: a folder, a configuration, free ports, the real command in processes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
-import psycopg
-from psycopg import sql
 
 T = TypeVar("T")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")  # the rest of the environment may hold settings
 PATIENCE_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -31,9 +35,9 @@ class Installation:
     database: str = "embedded"
     more: str = ""
     environ: dict[str, str] = field(default_factory=dict)
-    web_port: int = field(default_factory=lambda: free_port())
-    broker_port: int = field(default_factory=lambda: free_port())
-    price_port: int = field(default_factory=lambda: free_port())
+    web_port: int = field(default_factory=free_port)
+    broker_port: int = field(default_factory=free_port)
+    price_port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
         self.config = self.folder / "harbour.toml"
@@ -105,7 +109,7 @@ class Installation:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                home = os.readlink(folder / "cwd")
+                home = str((folder / "cwd").readlink())
             except OSError:  # it ended meanwhile
                 continue
             if line and (str(self.folder) in line or home.startswith(str(self.folder))):
@@ -113,21 +117,27 @@ class Installation:
         return found
 
     def kill_rest(self) -> None:
+        """Leave nothing behind, whatever a test found out."""
         for pid in self.processes():
-            with ExitStack() as stack:
-                stack.callback(lambda: None)
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            with suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(pid, signal.SIGKILL)
 
     def service(self, name: str) -> int:
         """Return the pid of the process that runs a service."""
-        ours = self.processes().items()
-        return eventually(lambda: next((pid for pid, line in ours if f"--service {name} " in line), None))
+
+        def look() -> int | None:
+            ours = self.processes().items()
+            return next((pid for pid, line in ours if f"--service {name} " in f"{line} "), None)
+
+        return eventually(look, what=self.processes)
 
     def page(self, path: str = "/") -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.web_port}{path}", timeout=5)
+
+    def trade(self, events: int, *, per_s: float = 500, account: str = "paper") -> None:
+        """Have the simulated broker send so many order events of an account at a steady rate."""
+        url = f"http://127.0.0.1:{self.broker_port}/sim/burst"
+        httpx.post(url, json={"events": events, "rate": per_s, "account": account}, timeout=5).raise_for_status()
 
     def is_ready(self) -> bool:
         try:
@@ -145,12 +155,6 @@ class Running:
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(look: Callable[[], T | None], within_s: float = PATIENCE_S, what: Callable[[], object] = str) -> T:
