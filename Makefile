@@ -12,7 +12,7 @@ run: $(VENV)/run.stamp
 	@$(BIN)/coldharbour run --config config/demo.toml
 
 test: $(VENV)/dev.stamp lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

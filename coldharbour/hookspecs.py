@@ -95,7 +95,7 @@ def register_panels() -> Sequence[PanelSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def register_commands(cli: click.Group) -> None:
-    """Add commands to `coldharbour`; a name that exists already stops the start."""
+    """Add commands to `coldharbour`; a name that exists already stays with its owner, and a warning says so."""
 
 
 @hookspec

@@ -130,6 +130,7 @@ def discover(settings: PluginSettings, file: Path) -> tuple[pluggy.PluginManager
         pm.check_pending()
     except pluggy.PluginValidationError as error:
         problems.append(_misspelled(plugins, error))
+    problems += _refuse_async(pm, plugins)
     return pm, plugins, problems
 
 
@@ -232,15 +233,26 @@ def _misspelled(plugins: Iterable[Plugin], error: pluggy.PluginValidationError) 
     return f"{plugin or 'a plugin'}: unknown hook {unknown!r}{suggestion(unknown, hooks)}"
 
 
+def _refuse_async(pm: pluggy.PluginManager, plugins: Iterable[Plugin]) -> Iterator[str]:
+    """Leave out the plugins with an async hook, whose call would do nothing; yield one problem for each such hook."""
+    for plugin in plugins:
+        asynchronous = [
+            caller.name
+            for caller in pm.get_hookcallers(plugin.module) or ()
+            for implementation in caller.get_hookimpls()
+            if implementation.plugin is plugin.module and inspect.iscoroutinefunction(implementation.function)
+        ]
+        yield from (f"{plugin}: {name} must be a plain function, not async" for name in asynchronous)
+        if asynchronous:
+            pm.unregister(plugin.module)
+
+
 def _declared(
     pm: pluggy.PluginManager, hook: str, expected: type[Declared], plugins: Iterable[Plugin], problems: list[str]
 ) -> Iterator[tuple[Plugin, Declared]]:
     by_module = {plugin.module: plugin for plugin in plugins}
     for implementation in getattr(pm.hook, hook).get_hookimpls():
         plugin = by_module[implementation.plugin]
-        if inspect.iscoroutinefunction(implementation.function):
-            problems.append(f"{plugin}: {hook} must be a plain function, not async")
-            continue
         try:
             declared = list(implementation.function())
         except (Exception, SystemExit) as error:  # noqa: BLE001  a third party's hook may raise anything

@@ -43,8 +43,10 @@ async def run_children(config: Path, services: Sequence[str], *, debug: bool) ->
     try:
         async with anyio.create_task_group() as tasks:
             for service in services:
-                command = [sys.executable, "-m", "coldharbour", *(["--debug"] if debug else []), "run",
-                           "--config", str(config), "--service", service, "--die-with-parent", str(os.getpid())]  # fmt: skip
+                command = [
+                    sys.executable, "-m", "coldharbour", *(["--debug"] if debug else []), "run",
+                    "--config", str(config), "--service", service, "--die-with-parent", str(os.getpid()),
+                ]  # fmt: skip
                 tasks.start_soon(_keep_running, service, command, running, stopping.is_set)
     finally:
         stopping.set()

@@ -43,9 +43,11 @@ def harvest_order(order: Order, source: Source) -> Harvest:
     """Return the rows of an order and of every leg nested in it, with the links the nesting proves."""
     orders, links = [], []
     for member, parent in _family(order):
-        orders.append(order_row(member, source))
+        row = order_row(member, source)
         if parent is not None:
+            row["parent_id"] = _uuid(parent.id)
             links.append((UUID(parent.id), UUID(member.id)))
+        orders.append(row)
     return Harvest(orders=tuple(orders), links=tuple(links))
 
 
@@ -92,7 +94,10 @@ def version(row: Row) -> tuple[bool, datetime, Decimal, bool, datetime, bytes]:
 
 
 def order_row(order: Order, source: Source) -> Row:
-    """Return the row of one order, its legs left aside. Raises Unstorable for what the table cannot hold."""
+    """Return the row of one order, its legs only by their ids. Raises Unstorable for what the table cannot hold.
+
+    parent_id and legs are what a row begins with; afterwards the tables' own evidence decides.
+    """
     return {
         "id": _uuid(order.id),
         "client_order_id": order.client_order_id,
@@ -125,6 +130,8 @@ def order_row(order: Order, source: Source) -> Row:
         "legs_updated_at": max((member.updated_at for leg in order.legs for member, _ in _family(leg)), default=None),
         "raw_json": _raw(order.raw),
         "source": source,
+        "parent_id": None,
+        "legs": sorted(str(_uuid(leg.id)) for leg in order.legs),
     }
 
 

@@ -30,7 +30,9 @@ ORDER_COLUMNS = {
     "submitted_at": "timestamptz", "filled_at": "timestamptz", "expired_at": "timestamptz",
     "expires_at": "timestamptz", "canceled_at": "timestamptz", "failed_at": "timestamptz",
     "replaced_at": "timestamptz", "legs_updated_at": "timestamptz", "raw_json": "json", "source": "text",
+    "parent_id": "uuid", "legs": "uuid[]",
 }  # fmt: skip
+TIES = frozenset({"parent_id", "legs"})  # of an order: never overwritten by what one message says
 ACTIVITY_COLUMNS = {
     "id": "text", "execution_id": "text", "activity_type": "text", "transaction_time": "timestamptz",
     "activity_date": "date", "symbol": "text", "side": "text", "qty": "numeric", "price": "numeric",
@@ -150,7 +152,7 @@ def _typed(columns: dict[str, str]) -> sql.Composed:
 
 def _assignments(columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name != "id"
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name not in {"id", *TIES}
     )
 
 
@@ -221,9 +223,10 @@ UPSERT_ACTIVITIES = sql.SQL("""
 """)
 
 # What ties a leg to a parent is a nesting that was seen for any member of the leg's chain of replacements; what
-# it is tied to is the last member of the parent's own chain. Evidence may come in any order, so every statement
-# walks the whole chains that it touches, in both directions, and judges again. Cycles end the walk.
-TIE_LEGS = sql.SQL("""
+# it is tied to is the last member of the parent's own chain. Evidence may come in any order, so the whole chains
+# that a write touches are walked, in both directions, and judged again. `offset 0` keeps every step an index
+# lookup: the planner cannot know how short the chains are, and would read the whole table for them.
+MISPLACED_LEGS = sql.SQL("""
     with recursive chain as (
         select id as start, id from unnest(%(touched)s::uuid[]) as touched(id)
         union
@@ -234,46 +237,60 @@ TIE_LEGS = sql.SQL("""
             select id from {orders} where destination = %(slug)s and replaces = chain.id
             union all
             select id from {orders} where destination = %(slug)s and replaced_by = chain.id
+            offset 0
         ) as beside
         where beside.id is not null
     ), evidence as (
         select chain.start, nesting.parent
         from chain join unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as nesting(parent, leg) on nesting.leg = chain.id
         union
-        select chain.start, stored.parent_id
-        from chain join {orders} stored on stored.destination = %(slug)s and stored.id = chain.id
+        select chain.start, stored.parent_id from chain cross join lateral (
+            select parent_id from {orders} where destination = %(slug)s and id = chain.id offset 0
+        ) as stored
         where stored.parent_id is not null
     ), claim as (
         select chain.id as leg, evidence.parent from chain join evidence using (start)
         union
-        select leg.id, leg.parent_id
-        from chain join {orders} leg on leg.destination = %(slug)s and leg.parent_id = chain.id
+        select leg.id, chain.id from chain cross join lateral (
+            select id from {orders} where destination = %(slug)s and parent_id = chain.id offset 0
+        ) as leg
     ), heir as (
-        select distinct parent as claimed, parent as id from claim
+        select parent as claimed, parent as id, 0 as steps from (select distinct parent from claim) as claimed
         union
-        select heir.claimed, successor.id
-        from heir
-        join {orders} stored on stored.destination = %(slug)s and stored.id = heir.id
-        join {orders} successor on successor.destination = %(slug)s and successor.id = stored.replaced_by
+        select heir.claimed, successor.id, heir.steps + 1 from heir cross join lateral (
+            select known.id from {orders} stored
+            join {orders} known on known.destination = %(slug)s and known.id = stored.replaced_by
+            where stored.destination = %(slug)s and stored.id = heir.id offset 0
+        ) as successor
+        where heir.steps < 1000 -- a circle must end somewhere
+    ), last_heir as (
+        select distinct on (claimed) claimed, id from heir order by claimed, steps desc
     ), verdict as (
-        select distinct on (claim.leg) claim.leg, heir.id as parent
-        from claim join heir on heir.claimed = claim.parent
-        join {orders} stored on stored.destination = %(slug)s and stored.id = heir.id
-        order by claim.leg, coalesce(stored.replaced_by in (select id from heir), false), heir.id
+        select distinct on (claim.leg) claim.leg, last_heir.id as parent
+        from claim join last_heir on last_heir.claimed = claim.parent
+        order by claim.leg, last_heir.id
     )
-    update {orders} as stored set parent_id = verdict.parent, revision = default
-    from verdict join {orders} before on before.destination = %(slug)s and before.id = verdict.leg
-    where stored.destination = %(slug)s and stored.id = verdict.leg and stored.id <> verdict.parent
-      and stored.parent_id is distinct from verdict.parent
-    returning before.parent_id, stored.parent_id
+    select verdict.leg, stored.parent_id, verdict.parent from verdict cross join lateral (
+        select parent_id from {orders} where destination = %(slug)s and id = verdict.leg offset 0
+    ) as stored
+    where verdict.leg <> verdict.parent and stored.parent_id is distinct from verdict.parent
+""")
+
+PLACE_LEGS = sql.SQL("""
+    update {orders} as stored set parent_id = place.parent, revision = default
+    from unnest(%(legs)s::uuid[], %(parents)s::uuid[]) as place(leg, parent)
+    where stored.destination = %(slug)s and stored.id = place.leg
 """)
 
 LIST_LEGS = sql.SQL("""
-    update {orders} as stored set revision = default, legs = array(
-        select leg.id from {orders} leg
-        where leg.destination = %(slug)s and leg.parent_id = stored.id order by leg.id
-    )
-    where stored.destination = %(slug)s and stored.id = any(%(parents)s)
+    update {orders} as stored set legs = family.legs, revision = default
+    from (
+        select parent.id, array(
+            select id from {orders} where destination = %(slug)s and parent_id = parent.id order by id
+        ) as legs
+        from unnest(%(parents)s::uuid[]) as parent(id)
+    ) as family
+    where stored.destination = %(slug)s and stored.id = family.id and stored.legs <> family.legs
 """)
 
 
@@ -301,7 +318,8 @@ class Statements:
             typed=_typed(ACTIVITY_COLUMNS),
             assignments=_assignments(ACTIVITY_COLUMNS),
         )
-        self.tie_legs = _compose(TIE_LEGS, orders=orders)
+        self.misplaced_legs = _compose(MISPLACED_LEGS, orders=orders)
+        self.place_legs = _compose(PLACE_LEGS, orders=orders)
         self.list_legs = _compose(LIST_LEGS, orders=orders)
 
 
@@ -354,12 +372,15 @@ async def _tie_legs(conn: AsyncConnection, slug: str, harvest: Harvest) -> None:
     touched |= {UUID(row["id"]) for row in harvest.orders if row["replaces"] or row["replaced_by"]}
     if not touched:
         return
-    parents, legs = map(list, zip(*harvest.links, strict=True)) if harvest.links else ([], [])
-    arguments = {"slug": slug, "touched": sorted(touched), "parents": parents, "legs": legs}
-    cursor = await conn.execute(_statements(slug).tie_legs, arguments)
-    moved = {parent for row in await cursor.fetchall() for parent in row if parent is not None}
-    if moved:
-        await conn.execute(_statements(slug).list_legs, {"slug": slug, "parents": sorted(moved)})
+    statements, concerned = _statements(slug), {parent for parent, _ in harvest.links}
+    nestings = {"parents": [parent for parent, _ in harvest.links], "legs": [leg for _, leg in harvest.links]}
+    cursor = await conn.execute(statements.misplaced_legs, {"slug": slug, "touched": sorted(touched), **nestings})
+    if misplaced := await cursor.fetchall():
+        legs, before, after = (list(column) for column in zip(*misplaced, strict=True))
+        await conn.execute(statements.place_legs, {"slug": slug, "legs": legs, "parents": after})
+        concerned.update(parent for parent in before + after if parent is not None)
+    if concerned:
+        await conn.execute(statements.list_legs, {"slug": slug, "parents": sorted(concerned)})
 
 
 def _json(rows: Sequence[Row]) -> str:

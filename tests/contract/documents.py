@@ -83,7 +83,8 @@ class Document:
 
 
 def _sections(lines: list[str]) -> Iterator[Section]:
-    section, block, fence = Section(""), [], None
+    section, fence = Section(""), None
+    block: list[str] = []
     for line in lines:
         opening = FENCE.match(line)
         if fence is not None and line == "```":

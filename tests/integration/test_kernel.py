@@ -22,7 +22,7 @@ from coldharbour.accounts import AccountContext
 from coldharbour.clock import SystemClock
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import WorkerFailed, WorkerGaveUp, WorkerParked
-from coldharbour.kernel import Busy
+from coldharbour.lanes import Busy
 from coldharbour.sessions import REGULAR_HOURS
 from coldharbour.supervise import LeaseLost
 

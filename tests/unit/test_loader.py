@@ -188,6 +188,19 @@ class TestBrokenPlugins:
             "plugin tide (plugins/tide.py): register_workers must be a plain function, not async"
         ]
 
+    def test_an_observer_that_is_async_is_refused_and_never_called(self, harbour: Harbour) -> None:
+        harbour.plugin(
+            "ear",
+            """
+            from coldharbour.hookspecs import hookimpl
+            @hookimpl
+            async def on_event(account, event):
+                pass
+            """,
+        )
+
+        assert harbour.problems() == ["plugin ear (plugins/ear.py): on_event must be a plain function, not async"]
+
     @pytest.mark.parametrize("failure", ["1 / 0", "raise SystemExit(1)"])
     def test_a_hook_that_fails_says_why(self, harbour: Harbour, failure: str) -> None:
         path = harbour.tide()

@@ -1,0 +1,192 @@
+"""A third party's plugin: everything it offers is there, and whatever it does, the recording goes on beside it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from fakes.installation import Installation, Running, eventually
+from psycopg.rows import dict_row
+
+LIGHTHOUSE = Path(__file__).parents[1] / "fakes" / "lighthouse"
+RECOVERS_WITHIN_S = 30.0
+LAG_LIMIT_S = 1.0
+EVENTS_PER_S = 100
+EXIT_CODE = 7
+LEAK_BYTES = 200_000_000
+
+
+@dataclass
+class Harbour:
+    """The whole demo with the plugin installed, running."""
+
+    demo: Installation
+    running: Running
+    conninfo: str
+
+    def row(self, query: str, *values: object) -> dict[str, Any]:
+        with psycopg.connect(self.conninfo, row_factory=dict_row) as conn:
+            return conn.execute(query.encode(), values).fetchone() or {}
+
+    def worker(self, kind: str, slug: str = "paper") -> dict[str, Any]:
+        return self.row("select * from accounts.worker_status where destination = %s and kind = %s", slug, kind)
+
+    def lamp(self) -> dict[str, Any]:
+        return self.row("select * from accounts.lighthouse where destination = 'paper'")
+
+    def lag_s(self) -> float:
+        """Return how far the recording of either account is behind."""
+        query = "select max(coalesce(lag_s, 0)) as lag_s from accounts.worker_status where kind = 'stream'"
+        return float(self.row(query)["lag_s"])
+
+    def frames(self) -> int:
+        return int(self.row("select count(*) as frames from account_activities.raw_events_paper")["frames"])
+
+    def memory_bytes(self) -> int:
+        status = Path(f"/proc/{self.worker('lighthouse')['pid']}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which pip installed the plugin, as it would anywhere."""
+    source, target = tmp_path_factory.mktemp("source") / "lighthouse", tmp_path_factory.mktemp("site")
+    shutil.copytree(LIGHTHOUSE, source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps",
+           "--no-build-isolation", "--target", str(target), str(source)]  # fmt: skip
+    subprocess.run(pip, check=True, timeout=60, capture_output=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def demo(site: Path) -> Iterator[Installation]:
+    folder = Path(tempfile.mkdtemp(prefix="coldharbour-test-"))
+    folder.chmod(0o711)  # the embedded server's user passes through
+    yield Installation(folder, environ={"PYTHONPATH": str(site)})
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def harbour(demo: Installation) -> Iterator[Harbour]:
+    with demo.started("run") as running:
+        eventually(demo.is_ready, what=running.said)
+        yield Harbour(demo, running, demo.call("db", "url").stdout.strip())
+
+
+def test_its_worker_runs_in_a_process_of_its_own(harbour: Harbour) -> None:
+    lighthouse, stream = harbour.worker("lighthouse"), harbour.worker("stream")
+
+    assert (lighthouse["service"], lighthouse["state"]) == ("lighthouse", "ready")
+    assert lighthouse["pid"] == harbour.demo.service("lighthouse") == harbour.lamp()["pid"]
+    assert stream["pid"] == harbour.demo.service("ingest") != lighthouse["pid"]
+
+
+def test_its_panel_is_on_the_page_of_every_account(harbour: Harbour) -> None:
+    text = eventually(lambda: next((text for text in [harbour.demo.page().text] if "</span> beams" in text), None))
+
+    for slug in ("paper", "swing_short"):
+        assert f'id="panel-lighthouse-{slug}"' in text
+    assert "Lighthouse</h3>" in text
+
+
+def test_its_observer_is_told_what_happens_in_other_processes(harbour: Harbour) -> None:
+    harbour.demo.trade(events=20)
+
+    eventually(lambda: harbour.lamp()["seen"] > 0, what=harbour.lamp)
+
+
+def test_its_command_is_one_of_the_commands(harbour: Harbour) -> None:
+    helped = harbour.demo.call("lighthouse", "--help")
+    assert "Show the lighthouse of an account" in helped.stdout
+
+    told = harbour.demo.call("lighthouse", "--destination", "paper")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith("paper: ")
+
+
+def test_it_is_listed_with_where_it_came_from(harbour: Harbour) -> None:
+    listed = harbour.demo.call("plugins").stdout
+
+    assert "lighthouse  (coldharbour-lighthouse 1.0.0, coldharbour_lighthouse)" in listed
+    assert "worker: lighthouse, every interval_s, in process lighthouse" in listed
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("MODE", "explode", "workers.lighthouse.mode: input should be 'ok', 'raise', 'hang', 'block', 'leak' "
+                            "or 'exit', got 'explode'"),
+        ("INTERVAL_S", "0", "workers.lighthouse.interval_s: input should be greater than 0, got '0'"),
+        ("COLOUR", "red", "workers.lighthouse.colour: unknown key: known are interval_s, mode"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused(demo: Installation, variable: str, value: str, problem: str) -> None:
+    checked = demo.call("check", **{f"COLDHARBOUR_WORKERS__LIGHTHOUSE__{variable}": value})
+
+    assert checked.returncode == 1
+    assert checked.stdout.splitlines() == [f"{demo.config}: {problem}"]
+
+
+def raised(harbour: Harbour) -> bool:
+    return str(harbour.worker("lighthouse")["last_error"]) == "RuntimeError: the lamp is broken"
+
+
+def hung(harbour: Harbour) -> bool:
+    return str(harbour.worker("lighthouse")["last_error"]).startswith("Stalled: ")
+
+
+def blocked(harbour: Harbour) -> bool:
+    return '"event": "loop.dead"' in harbour.running.said() and '"task": "lighthouse@paper"' in harbour.running.said()
+
+
+def leaked(harbour: Harbour) -> bool:
+    return harbour.memory_bytes() > LEAK_BYTES
+
+
+def exited(harbour: Harbour) -> bool:
+    return f'"exit_code": {EXIT_CODE}' in harbour.running.said()
+
+
+@pytest.mark.parametrize(
+    ("mode", "happened"),
+    [("raise", raised), ("hang", hung), ("leak", leaked), ("block", blocked), ("exit", exited)],
+    ids=["raise", "hang", "leak", "block", "exit"],
+)
+def test_whatever_it_does_the_lake_keeps_up_and_it_comes_back(
+    harbour: Harbour, mode: str, happened: Callable[[Harbour], bool]
+) -> None:
+    frames, lags_s = harbour.frames(), []
+    harbour.demo.trade(events=int(EVENTS_PER_S * RECOVERS_WITHIN_S), per_s=EVENTS_PER_S)
+
+    def watched(look: Callable[[], bool]) -> Callable[[], bool]:
+        def look_and_measure() -> bool:
+            lags_s.append(harbour.lag_s())
+            return look()
+
+        return look_and_measure
+
+    harbour.demo.call("lighthouse", "--destination", "paper", "--signal", mode)
+    began = time.monotonic()
+    eventually(watched(lambda: happened(harbour)), RECOVERS_WITHIN_S, lambda: harbour.worker("lighthouse"))
+    beams = harbour.lamp()["beams"]
+    eventually(
+        watched(lambda: harbour.lamp()["beams"] > beams + 1 and harbour.worker("lighthouse")["state"] == "ready"),
+        RECOVERS_WITHIN_S,
+        lambda: (harbour.worker("lighthouse"), harbour.running.said()[-2000:]),
+    )
+
+    assert time.monotonic() - began <= RECOVERS_WITHIN_S
+    assert max(lags_s) < LAG_LIMIT_S
+    assert harbour.frames() > frames
+    assert harbour.worker("stream")["state"] == "ready"
+    assert harbour.worker("stream")["restarts"] == 0
+    assert harbour.demo.page("/healthz").status_code == 200
