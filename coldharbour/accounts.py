@@ -15,9 +15,10 @@ from structlog.typing import FilteringBoundLogger
 
 from coldharbour.clock import Clock
 from coldharbour.db import Database
+from coldharbour.destinations import Destination
 from coldharbour.events import Event
 from coldharbour.sessions import Phase
-from coldharbour.settings import Configuration, Destination
+from coldharbour.settings import Configuration
 
 if TYPE_CHECKING:
     from coldharbour.broker import Broker

@@ -25,11 +25,12 @@ import structlog
 from coldharbour import __version__, kernel, loader, log, processes, schema, settings
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, masked, open_database, wait_for_database
+from coldharbour.destinations import Destination
 from coldharbour.errors import BadConfig, ColdHarbourError, GaveUp, Transient
 from coldharbour.hookspecs import PROJECT
 from coldharbour.loader import Assignment, Registry
 from coldharbour.online import connection_problems
-from coldharbour.settings import Configuration, Destination, suggestion
+from coldharbour.settings import Configuration, suggestion
 from coldharbour.supervise import decisive, describe
 from coldharbour.watchdog import LoopWatchdog
 

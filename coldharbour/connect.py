@@ -31,7 +31,12 @@ LIVENESS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,  # ms
 }
-SESSION = {"timezone": "UTC", "statement_timeout": "7s", "idle_in_transaction_session_timeout": "10s"}
+SESSION = {
+    "timezone": "UTC",
+    "statement_timeout": "7s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",  # our statements are short: compiling one takes longer than running it
+}
 DIALECT = re.compile(r"(postgres(?:ql)?)\+\w+(?=://)", re.ASCII)
 
 log = structlog.get_logger(__name__)

@@ -19,9 +19,9 @@ from psycopg import AsyncConnection
 from pydantic import BaseModel
 
 from coldharbour.clock import Clock
+from coldharbour.destinations import Destination
 from coldharbour.events import Event
 from coldharbour.sessions import ALWAYS, Phase
-from coldharbour.settings import Destination
 
 if TYPE_CHECKING:
     from coldharbour.broker import Broker

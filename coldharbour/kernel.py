@@ -18,14 +18,16 @@ from coldharbour import schema, store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
 from coldharbour.db import Database, normalize_url, notify
+from coldharbour.destinations import Destination
 from coldharbour.embedded import embedded_server
 from coldharbour.errors import Transient
 from coldharbour.journal import EventDispatcher, EventJournal
 from coldharbour.lanes import Lane
 from coldharbour.leases import HeldLease, LeaseKeeper
 from coldharbour.loader import Assignment, Registry
+from coldharbour.sections import DatabaseSettings
 from coldharbour.sessions import Phase, Schedule
-from coldharbour.settings import Configuration, DatabaseSettings, Destination
+from coldharbour.settings import Configuration
 from coldharbour.supervise import (
     State,
     decisive,

@@ -22,10 +22,12 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from coldharbour import hookspecs
+from coldharbour.destinations import Destination, slug_for
 from coldharbour.errors import BadConfig
 from coldharbour.events import Event
 from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
-from coldharbour.settings import Configuration, Destination, PluginSettings, Settings, slug_for, suggestion
+from coldharbour.sections import PluginSettings, Settings
+from coldharbour.settings import Configuration, suggestion
 from coldharbour.supervise import describe
 
 BUILT_IN_PACKAGE = "coldharbour_plugins"

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
-from coldharbour.settings import LogSettings
+from coldharbour.sections import LogSettings
 
 PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+(?=@)|(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)")
 

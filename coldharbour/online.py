@@ -10,10 +10,11 @@ import anyio
 
 from coldharbour.clock import SystemClock
 from coldharbour.db import masked, wait_for_database
+from coldharbour.destinations import Destination
 from coldharbour.errors import ColdHarbourError
 from coldharbour.kernel import database_conninfo
 from coldharbour.loader import Registry
-from coldharbour.settings import Configuration, Destination
+from coldharbour.settings import Configuration
 
 PATIENCE_S = 10.0
 

@@ -7,8 +7,8 @@ from random import Random
 
 from coldharbour.broker import Broker
 from coldharbour.clock import Clock
+from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl
-from coldharbour.settings import Destination
 
 
 @hookimpl(trylast=True)

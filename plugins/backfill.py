@@ -13,11 +13,11 @@ from coldharbour import cli as commands
 from coldharbour.accounts import AccountContext
 from coldharbour.broker import Priority
 from coldharbour.clock import SystemClock
+from coldharbour.destinations import Destination
 from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.lake import store
 from coldharbour.lake.pull import Puller, catch_up_activities, catch_up_orders
 from coldharbour.lake.writer import Lake
-from coldharbour.settings import Destination
 
 PROGRESS_EVERY_S = 2.0
 

@@ -10,9 +10,9 @@ import click
 
 from coldharbour import cli as commands
 from coldharbour.clock import SystemClock
+from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl
 from coldharbour.lake.verify import Comparison, Proof, prove
-from coldharbour.settings import Destination
 
 
 @hookimpl

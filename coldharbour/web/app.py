@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from coldharbour.accounts import SystemContext
 from coldharbour.errors import BadConfig, NeedsOperator
-from coldharbour.settings import WebSettings
+from coldharbour.sections import WebSettings
 from coldharbour.web import pages, probes
 from coldharbour.web.assets import Assets, load_assets
 from coldharbour.web.board import Board

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from coldharbour.destinations import ALPACA_TRADING_HOSTS, Destination
 from coldharbour.events import (
     AnyEvent,
     GapHealed,
@@ -20,8 +21,8 @@ from coldharbour.events import (
     WorkerGaveUp,
     WorkerParked,
 )
+from coldharbour.sections import PAPER_URL
 from coldharbour.sessions import Phase
-from coldharbour.settings import ALPACA_TRADING_HOSTS, PAPER_URL, Destination
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import State
 from coldharbour.web.formats import duration, plural

@@ -18,7 +18,8 @@ from coldharbour.accounts import SystemContext
 from coldharbour.clock import Clock, SystemClock
 from coldharbour.errors import BadConfig
 from coldharbour.hookspecs import WorkerSpec, hookimpl
-from coldharbour.settings import Configuration, SimulatorSettings
+from coldharbour.sections import SimulatorSettings
+from coldharbour.settings import Configuration
 
 from .pace import PacedClock
 

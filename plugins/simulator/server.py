@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from coldharbour.errors import BadConfig
-from coldharbour.settings import SimulatorSettings
+from coldharbour.sections import SimulatorSettings
 
 from .account import SimulatedAccount
 from .broker import SimulatedBroker

@@ -20,7 +20,7 @@ from coldharbour_plugins.simulator.broker import SimulatedBroker
 from coldharbour_plugins.simulator.server import SimulatorAddress, running_simulator
 
 from coldharbour.clock import SystemClock
-from coldharbour.settings import SimulatorSettings
+from coldharbour.sections import SimulatorSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # the client imports websockets.legacy

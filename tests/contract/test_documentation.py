@@ -1,242 +1,361 @@
-"""The documents say what the code does: hooks, specs, contexts, events, settings with their defaults, commands."""
+"""The documents say what the code does: every hook, field, event, setting, worker, command and file is compared."""
 
 from __future__ import annotations
 
-import dataclasses
+import ast
 import inspect
 import re
 import tomllib
 from collections.abc import Iterator
+from configparser import ConfigParser
+from dataclasses import MISSING, fields
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
+import annotated_types
 import click
+import msgspec
 import pytest
+from documents import ROOT, Document, Section
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from coldharbour import hookspecs, loader, settings
+from coldharbour import errors, events, hookspecs, loader, settings
 from coldharbour.accounts import AccountContext, SystemContext, WorkerContext
 from coldharbour.cli import cli
-from coldharbour.events import AnyEvent, Event
 from coldharbour.hookspecs import PanelSpec, WorkerSpec
-from coldharbour.loader import Registry
-from coldharbour.settings import (
-    KNOWN_VARIABLES,
-    DatabaseSettings,
-    DestinationSettings,
-    FeedSettings,
-    LogSettings,
-    PluginSettings,
-    Settings,
-    SimulatorSettings,
-    WebSettings,
-)
+from coldharbour.loader import RegisteredWorker
+from coldharbour.sections import DestinationSettings, Settings
+from coldharbour.settings import KNOWN_VARIABLES
+from coldharbour.supervise import State
+from coldharbour.web.fragments import FILTERS
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "config" / "coldharbour.toml"
-SECTIONS: dict[str, type[BaseModel]] = {
-    "database": DatabaseSettings,
-    "log": LogSettings,
-    "web": WebSettings,
-    "feed": FeedSettings,
-    "plugins": PluginSettings,
-    "simulator": SimulatorSettings,
-    "destinations.<name>": DestinationSettings,
+PRODUCTION = ROOT / "config" / "coldharbour.toml"
+KEYS = {
+    f"ALPACA_{part}_{slug}": f"PK-{part}-of-{slug}" for part in ("API_KEY", "SECRET_KEY") for slug in ("PAPER", "LIVE")
 }
-EXAMPLE_ACCOUNT = "main"
-KEYS = {"ALPACA_API_KEY_MAIN_ACCOUNT": "PK-not-a-key", "ALPACA_SECRET_KEY_MAIN_ACCOUNT": "not-a-secret"}
-EXAMPLE_VALUES = {("destinations", EXAMPLE_ACCOUNT, "name"): "Main Account"}  # what the example may say of its own
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+SOURCES = (ROOT, ROOT / "coldharbour")  # what a file may be named from
+FILE_NAME = re.compile(r"[\w.-]+/[\w./-]*\.(py|toml|md|sql|html)")
+COMMENTED_KEY = re.compile(r"^#(?=[\[\w])", re.MULTILINE)
 
 
-def document(name: str) -> str:
-    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+@cache
+def document(path: str) -> Document:
+    return Document(path)
 
 
-def part(text: str, heading: str) -> str:
-    """Return what stands below a heading, up to the next one of any level."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found, f"no heading {heading!r}"
-    return found[1]
+@cache
+def built_in_workers() -> dict[str, RegisteredWorker]:
+    registry = loader.load_plugins(settings.load(ROOT / "config" / "demo.toml", {}))
+    return {kind: worker for kind, worker in registry.workers.items() if worker.plugin.built_in}
 
 
-def rows(text: str) -> list[str]:
-    """Return the rows of the tables in a text, head and rule left out."""
-    return [line for line in text.splitlines() if line.startswith("| `")]
+def column(section: Section, name: str) -> list[str]:
+    """Return one column of a section's tables, the backticks left out."""
+    return [row[name].strip("`") for row in section.rows if name in row]
 
 
-def toml(value: object) -> str:
-    """Return a default as one writes it in the file."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float | Decimal):
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(toml, value))}]"
-    return f'"{value}"'
+class TestPlugins:
+    @staticmethod
+    def section(heading: str) -> Section:
+        return document("docs/plugins.md").section(heading)
 
+    @staticmethod
+    def hooks() -> dict[str, list[str]]:
+        """Return the arguments of every hook."""
+        found = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "coldharbour_spec")}
+        return {name: list(inspect.signature(hook).parameters) for name, hook in found.items()}
 
-def setting_rows(model: type[BaseModel]) -> list[str]:
-    """Return the rows that describe a table's settings."""
-    return [
-        f"| `{name}` | {f'`{toml(field.default)}`' if field.default is not PydanticUndefined else ''} | {field.description} |"
-        for name, field in model.model_fields.items()
-        if name != "workers"
-    ]
+    def test_every_hook_is_listed_with_its_arguments(self) -> None:
+        listed = column(self.section("Hooks"), "hook")
 
+        assert listed == [f"{name}({', '.join(arguments)})" for name, arguments in self.hooks().items()]
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    file = tmp_path_factory.mktemp("config") / "demo.toml"
-    file.write_text("[simulator]\n[destinations.paper]\nsimulated = true")
-    return loader.load_plugins(settings.load(file, {}))
+    def test_every_hook_has_a_section_that_names_its_arguments(self) -> None:
+        for name, arguments in self.hooks().items():
+            text = self.section(f"`{name}`").text
 
+            assert [argument for argument in arguments if f"`{argument}`" not in text] == []
 
-class TestPluginDocument:
-    def test_every_hook_is_described_with_its_arguments_and_no_other(self) -> None:
-        hooks = {
-            f"`{name}({', '.join(inspect.signature(value).parameters)})`"
-            for name, value in vars(hookspecs).items()
-            if hasattr(value, "coldharbour_spec")
+    @pytest.mark.parametrize("spec", [WorkerSpec, PanelSpec])
+    def test_every_field_of_a_declaration_is_listed_with_its_default(self, spec: Any) -> None:
+        documented = {row["field"].strip("`"): row for row in self.section(f"`{spec.__name__}`").rows}
+
+        assert list(documented) == [field.name for field in fields(spec)]
+        for field in fields(spec):
+            default = documented[field.name].get("default", "required")
+            if field.name == "phases":
+                assert default == "`ALWAYS`"
+            elif field.default is MISSING:
+                assert default == "required"
+            else:
+                assert ast.literal_eval(default.strip("`")) == field.default
+
+    def test_everything_a_worker_may_touch_is_listed(self) -> None:
+        common = [field.name for field in fields(WorkerContext)]
+
+        assert column(self.section("Every worker"), "name") == common
+        for heading, context in (
+            ("`AccountContext`: a worker of one account", AccountContext),
+            ("`SystemContext`: a worker of the installation", SystemContext),
+        ):
+            own = [field.name for field in fields(context) if field.name not in common]
+            assert column(self.section(heading), "name") == own
+
+    def test_every_event_is_listed_with_its_facts(self) -> None:
+        listed = {row["event"].strip("`"): row["facts"] for row in self.section("Events").rows}
+
+        assert listed == {
+            event.__name__: ", ".join(f"`{fact.name}`" for fact in msgspec.structs.fields(event) if fact.name != "at")
+            for event in get_args(events.AnyEvent)
         }
 
-        assert set(re.findall(r"^### (`\w+\(.*\)`)$", document("plugins"), re.MULTILINE)) == hooks
+    def test_every_class_of_error_is_listed(self) -> None:
+        classes = [name for name, value in vars(errors).items() if getattr(value, "__module__", "") == errors.__name__]
 
-    @pytest.mark.parametrize("spec", [WorkerSpec, PanelSpec], ids=lambda spec: spec.__name__)
-    def test_every_field_of_a_spec_is_described_with_its_default(self, spec: type[Any]) -> None:
-        described = [tuple(row.split(" | ")[:2]) for row in rows(part(document("plugins"), f"`{spec.__name__}`"))]
+        listed = re.findall(r"`(\w+)`", " ".join(row["raised"] for row in self.section("Errors").rows))
 
-        assert described == [(f"| `{field.name}`", default_of(field)) for field in dataclasses.fields(spec)]
+        assert sorted(listed) == sorted(classes)
 
-    @pytest.mark.parametrize("context", [WorkerContext, AccountContext, SystemContext], ids=lambda spec: spec.__name__)
-    def test_everything_a_worker_may_touch_is_described(self, context: type[Any]) -> None:
-        inherited = {
-            field.name for base in context.__bases__ if base is not object for field in dataclasses.fields(base)
-        }
-        described = [row.split(" | ")[0] for row in rows(part(document("plugins"), f"`{context.__name__}`"))]
+    def test_every_template_filter_is_named(self) -> None:
+        assert set(FILTERS) <= set(re.findall(r"`(\w+)`", self.section("Templates").text))
 
-        assert described == [
-            f"| `{field.name}`" for field in dataclasses.fields(context) if field.name not in inherited
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Return every table of the configuration that holds keys, by its name."""
+    found: dict[str, type[BaseModel]] = {}
+    for name, field in Settings.model_fields.items():
+        is_optional = get_origin(field.annotation) is UnionType
+        model = get_args(field.annotation)[0] if is_optional else field.annotation
+        if inspect.isclass(model) and issubclass(model, BaseModel):
+            found[name] = model
+    found["destinations.<key>"] = DestinationSettings
+    return found | {f"workers.{kind}": worker.spec.settings for kind, worker in sorted(built_in_workers().items())}
+
+
+def type_of(field: FieldInfo) -> str:
+    """Return a key's type and limits in the words of the document."""
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false", Decimal: "amount", Path: "path"}
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f'`"{choice}"`' for choice in get_args(field.annotation))
+    if get_origin(field.annotation) is tuple:
+        return "list of text"
+    if get_origin(field.annotation) is dict:
+        return "tables"
+    limits = [f", {sign} {getattr(limit, name)}" for limit in field.metadata
+              for kind, name, sign in ((annotated_types.Gt, "gt", ">"), (annotated_types.Ge, "ge", ">="),
+                                       (annotated_types.Le, "le", "<=")) if isinstance(limit, kind)]  # fmt: skip
+    return words[field.annotation] + "".join(limits) if field.annotation in words else "text"
+
+
+def default_of(field: FieldInfo) -> Any:
+    """Return a key's default as TOML would give it, None for a table of tables."""
+    if field.default is PydanticUndefined:
+        return None
+    if isinstance(field.default, Path):
+        return str(field.default)
+    return list(field.default) if isinstance(field.default, tuple) else field.default
+
+
+class TestConfiguration:
+    @staticmethod
+    def page() -> Document:
+        return document("docs/configuration.md")
+
+    def test_every_table_and_every_key_is_explained_with_type_default_and_meaning(self) -> None:
+        for name, model in sections().items():
+            rows = {row["key"].strip("`"): row for row in self.page().section(f"`[{name}]`").rows}
+
+            assert list(rows) == list(model.model_fields), name
+            for key, field in model.model_fields.items():
+                row, where = rows[key], f"[{name}] {key}"
+                assert row["type"] == type_of(field), where
+                assert field.description, where
+                assert row["meaning"].startswith(field.description.rstrip(".")), where
+                default = default_of(field)
+                if default is None:
+                    assert row["default"] == "", where
+                else:
+                    assert tomllib.loads(f"it = {row['default'].strip('`')}")["it"] == default, where
+
+    def test_no_table_is_explained_that_does_not_exist(self) -> None:
+        explained = [section.heading for section in self.page().sections if section.heading.startswith("`[")]
+
+        assert explained == [f"`[{name}]`" for name in sections()]
+
+    def test_every_worker_is_listed_with_its_process(self) -> None:
+        rows = self.page().section("Workers").rows
+
+        assert [(row["worker"].strip("`"), row["process"].strip("`"), row["runs"]) for row in rows] == [
+            (
+                kind,
+                worker.service,
+                f"every `{worker.spec.every}`" if worker.spec.every else "until stopped",
+            )
+            for kind, worker in sorted(built_in_workers().items())
         ]
 
-    def test_every_event_is_described_with_its_fields(self) -> None:
-        described = [row.split(" | ")[:2] for row in rows(part(document("plugins"), "Events"))]
+    def test_every_variable_is_listed(self) -> None:
+        source = (ROOT / "coldharbour" / "settings.py").read_text(encoding="utf-8")
+        words = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+        read = {word for word in words if isinstance(word, str) and re.fullmatch(r"[A-Z][A-Z_]{2,}[A-Z]", word)}
+        parts = {"API_KEY", "SECRET_KEY"}
 
-        own = set(Event.__struct_fields__)
-        assert described == [
-            [f"| `{event.__name__}`", ", ".join(f"`{name}`" for name in event.__struct_fields__ if name not in own)]
-            for event in get_args(AnyEvent)
-        ]
+        listed = column(self.page().section("Environment"), "variable")
 
+        assert parts <= read
+        assert set(KNOWN_VARIABLES) <= read
+        assert set(listed) == {
+            "COLDHARBOUR_<SECTION>__<KEY>", *(f"ALPACA_{part}_<SLUG>" for part in parts), *(read - parts)
+        }  # fmt: skip
 
-def default_of(field: dataclasses.Field[Any]) -> str:
-    if field.default is dataclasses.MISSING:
-        return "required"
-    if isinstance(field.default, frozenset):
-        return "`ALWAYS`"
-    return f"`{field.default!r}`".replace("'", '"')
-
-
-class TestConfigurationDocument:
-    def test_every_section_of_the_settings_is_looked_at(self) -> None:
-        assert {name.partition(".")[0] for name in SECTIONS} | {"workers"} == set(Settings.model_fields)
-
-    @pytest.mark.parametrize("section", SECTIONS)
-    def test_every_setting_stands_there_with_its_default_and_its_meaning(self, section: str) -> None:
-        assert rows(part(document("configuration"), f"`[{section}]`")) == setting_rows(SECTIONS[section])
-
-    def test_every_kind_of_worker_stands_there(self, registry: Registry) -> None:
-        described = re.findall(r"^#+ `\[workers\.(\w+)\]`$", document("configuration"), re.MULTILINE)
-
-        assert described == sorted(
-            kind for kind, worker in registry.workers.items() if worker.spec.settings.model_fields
-        )
-
-    def test_every_setting_of_a_worker_stands_there_with_its_default_and_its_meaning(self, registry: Registry) -> None:
-        for kind, worker in registry.workers.items():
-            if worker.spec.settings.model_fields:
-                described = rows(part(document("configuration"), f"`[workers.{kind}]`"))
-                assert described == setting_rows(worker.spec.settings), kind
-
-    def test_every_variable_that_operators_know_is_named_with_its_setting(self) -> None:
-        described = rows(part(document("configuration"), "Environment"))
+    def test_every_known_variable_names_the_key_that_it_sets(self) -> None:
+        rows = {row["variable"].strip("`"): row["sets"] for row in self.page().section("Environment").rows}
 
         for variable, (section, key) in KNOWN_VARIABLES.items():
-            assert any(row.startswith(f"| `{variable}` | `[{section}] {key}`") for row in described), variable
+            assert f"`[{section}] {key}`" in rows[variable], variable
 
 
-class TestOperationsDocument:
-    def test_every_command_is_described_and_no_other(self) -> None:
-        context = click.Context(cli)
-        commands = set()
-        for name in cli.list_commands(context):
-            command = cli.get_command(context, name)
-            commands |= {f"{name} {sub}" for sub in command.commands} if isinstance(command, click.Group) else {name}
+class TestProductionConfiguration:
+    @staticmethod
+    def whole() -> str:
+        """Return the file with every commented key put to work."""
+        return COMMENTED_KEY.sub("", PRODUCTION.read_text(encoding="utf-8"))
 
-        first_cells = [row.split(" | ")[0] for row in rows(part(document("operations"), "Commands"))]
-        described = {
-            words.removeprefix("coldharbour ").split(" --")[0].split(" WORKER")[0].split(" WHAT")[0]
-            for cell in first_cells
-            for words in re.findall(r"`([^`]+)`", cell)
-        }
-        assert described == commands
+    def test_it_loads_and_needs_nothing_but_the_keys(self) -> None:
+        configuration = settings.load(PRODUCTION, KEYS)
 
+        registry = loader.load_plugins(configuration)
 
-class TestExampleConfiguration:
-    def test_it_is_fine_with_the_two_keys_of_its_account(self) -> None:
-        configuration = settings.load(EXAMPLE, KEYS)
-        loader.load_plugins(configuration)
+        assert [destination.slug for destination in configuration.destinations] == ["paper", "live"]
+        assert not any(destination.simulated or destination.armed for destination in configuration.destinations)
+        assert configuration.settings.database.url != "embedded"
+        assigned = {assignment.worker.spec.kind for assignment in registry.assignments}
+        assert assigned == built_in_workers().keys() - {"simulator"}
+        assert "sim" not in registry.services()
 
-        [account] = configuration.destinations
-        assert not account.simulated
-        assert not account.armed
-        assert configuration.settings.simulator is None
+    def test_the_environment_names_its_database(self) -> None:
+        environ = KEYS | {"POSTGRESQL_LIVE_CONN_STRING": "postgresql://lake.example/lake"}
 
-    def test_it_says_which_keys_are_missing(self) -> None:
-        with pytest.raises(settings.BadConfig) as caught:
-            settings.load(EXAMPLE, {})
+        assert settings.load(PRODUCTION, environ).settings.database.url == "postgresql://lake.example/lake"
 
-        assert {variable for variable in KEYS if variable in str(caught.value)} == set(KEYS)
-
-    def test_every_setting_appears_with_its_default(self, registry: Registry) -> None:
-        written = dict(leaves(tomllib.loads(uncommented())))
-
-        for path, default in all_defaults(registry):
-            assert path in written, f"missing: {'.'.join(path)} = {toml(default)}"
-            if path not in EXAMPLE_VALUES:
-                assert toml(written[path]) == toml(default), ".".join(path)
-
-    def test_every_setting_is_explained_where_it_stands(self, registry: Registry) -> None:
-        text = " ".join(line.strip("# ") for line in EXAMPLE.read_text(encoding="utf-8").splitlines())
-
-        models = [*SECTIONS.values(), *(worker.spec.settings for worker in registry.workers.values())]
-        for model in models:
-            for name, field in model.model_fields.items():
-                assert name == "workers" or str(field.description) in text, (model.__name__, name)
-
-    def test_what_is_commented_out_can_be_switched_on(self, tmp_path: Path) -> None:
-        file = tmp_path / "everything.toml"
-        file.write_text(uncommented(), encoding="utf-8")
+    def test_it_mentions_every_key(self, tmp_path: Path) -> None:
+        file = tmp_path / "whole.toml"
+        file.write_text(self.whole(), encoding="utf-8")
+        table = tomllib.loads(self.whole())
 
         loader.load_plugins(settings.load(file, KEYS))
 
+        for name, model in sections().items():
+            written = self.table(table, name.replace("<key>", "paper"))
+            assert set(model.model_fields) - {"workers"} == set(written), name
 
-def uncommented() -> str:
-    """Return the example with its commented settings, which follow the # without a blank, switched on."""
-    return re.sub(r"^#(?=[\[\w])", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    def test_what_is_commented_out_is_the_default(self) -> None:
+        table, active = tomllib.loads(self.whole()), tomllib.loads(PRODUCTION.read_text(encoding="utf-8"))
+
+        for name, model in sections().items():
+            path = name.replace("<key>", "paper")
+            commented = {
+                key: value for key, value in self.table(table, path).items() if key not in self.table(active, path)
+            }
+            assert commented == {key: default_of(model.model_fields[key]) for key in commented}, name
+
+    @staticmethod
+    def table(table: dict[str, Any], path: str) -> dict[str, Any]:
+        for part in path.split("."):
+            table = table.get(part, {})
+        return table
 
 
-def leaves(table: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from leaves(value, (*path, key))
+def commands(group: click.Group, prefix: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command below a group with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
         else:
-            yield (*path, key), value
+            yield f"{prefix} {name}", command
 
 
-def all_defaults(registry: Registry) -> Iterator[tuple[tuple[str, ...], Any]]:
-    tables = {tuple(name.replace("<name>", EXAMPLE_ACCOUNT).split(".")): model for name, model in SECTIONS.items()}
-    tables |= {("workers", kind): worker.spec.settings for kind, worker in registry.workers.items()}
-    for table, model in tables.items():
-        yield from (((*table, name), field.default) for name, field in model.model_fields.items() if name != "workers")
+def spelled(command: click.Command) -> set[str]:
+    """Return a command's arguments and visible options as its line in the table spells them."""
+    return {
+        parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(click.Context(command))
+        for parameter in command.params
+        if not (isinstance(parameter, click.Option) and parameter.hidden)
+    }
+
+
+class TestOperations:
+    def test_every_command_is_listed_with_its_arguments_and_options(self) -> None:
+        listed = {}
+        for cell in column(document("docs/operations.md").section("Commands"), "command"):
+            words = re.findall(r"--[\w-]+|\w+", cell)
+            names = [word for word in words if word.islower() and not word.startswith("--")]
+            placeholders = {"F", "S", "D", "W"}
+            listed[" ".join(names)] = {word for word in words if word not in names} - placeholders
+
+        assert listed == {name: spelled(command) for name, command in commands(cli, "coldharbour")}
+
+    def test_the_options_before_a_command_are_named(self) -> None:
+        text = document("docs/operations.md").section("Commands").text
+
+        assert [option for option in spelled(cli) if option not in text] == []
+
+    def test_every_state_is_explained(self) -> None:
+        assert column(document("docs/operations.md").section("What the states mean"), "state") == [*State]
+
+    def test_supervisord_runs_what_the_workers_name_and_the_tunnel(self) -> None:
+        parser = ConfigParser(interpolation=None)
+        parser.read(ROOT / "supervisord.conf", encoding="utf-8")
+        programs = {name.removeprefix("program:"): parser[name]["command"] for name in parser if "program:" in name}
+        tunnel = programs.pop("tunnel")
+
+        assert "cloudflared" in tunnel
+        assert set(programs) == {worker.service for worker in built_in_workers().values()}
+        for name, command in programs.items():
+            assert f"--service {name}'" in command
+
+    def test_every_program_is_explained_with_its_workers(self) -> None:
+        rows = document("docs/operations.md").section("supervisord").rows
+        explained = {row["program"].strip("`"): row["workers"].split(", ") for row in rows}
+        workers = built_in_workers().values()
+
+        assert set(explained) == {worker.service for worker in workers} | {"tunnel"}
+        for service, kinds in explained.items():
+            expected = [worker.spec.kind for worker in workers if worker.service == service and worker.spec.per_account]
+            assert sorted(kinds) == sorted(expected) or not expected, service
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+class TestFiles:
+    def test_every_relative_link_leads_somewhere(self, path: str) -> None:
+        folder = (ROOT / path).parent
+        dead = [
+            target
+            for target in document(path).links
+            if "://" not in target and not target.startswith("#") and not (folder / target.partition("#")[0]).exists()
+        ]
+
+        assert dead == []
+
+    def test_every_anchor_is_a_heading(self, path: str) -> None:
+        for target in document(path).links:
+            file, has_anchor, anchor = target.partition("#")
+            if "://" in target or not has_anchor:
+                continue
+            page = document(((ROOT / path).parent / file).resolve().relative_to(ROOT).as_posix() if file else path)
+            anchors = {re.sub(r"[^\w\- ]", "", section.heading.lower()).replace(" ", "-") for section in page.sections}
+            assert anchor in anchors, target
+
+    def test_every_file_that_is_named_exists(self, path: str) -> None:
+        named = {span for span in document(path).spans if FILE_NAME.fullmatch(span)}
+
+        assert {name for name in named if not any((root / name).exists() for root in SOURCES)} == set()

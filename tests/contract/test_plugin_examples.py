@@ -23,6 +23,7 @@ from coldharbour.db import open_database
 from coldharbour.events import WorkerFailed, WorkerParked
 from coldharbour.kernel import Kernel, prepare_database
 from coldharbour.loader import Registry
+from coldharbour.sections import PluginSettings
 from coldharbour.web.assets import Assets
 from coldharbour.web.fragments import Fragments
 
@@ -149,7 +150,7 @@ class TestThePackage:
 def test_the_command_is_added_to_the_command_line(tmp_path: Path) -> None:
     [source] = [block.text for block in EXAMPLES.section("`register_commands`").blocks]
     (tmp_path / "purse.py").write_text(source)
-    pm, plugins, problems = loader.discover(settings.PluginSettings(directory=str(tmp_path)), tmp_path)
+    pm, plugins, problems = loader.discover(PluginSettings(directory=str(tmp_path)), tmp_path)
     group = PluginGroup()
 
     problems += loader.add_commands(pm, plugins, group)

@@ -22,7 +22,8 @@ from coldharbour import loader, settings
 from coldharbour.clock import Clock, SystemClock
 from coldharbour.db import Database, open_database
 from coldharbour.kernel import Kernel, prepare_database
-from coldharbour.settings import Configuration, SimulatorSettings
+from coldharbour.sections import SimulatorSettings
+from coldharbour.settings import Configuration
 
 WORKERS = ("stream", "backfill", "healing")
 LOOK_EVERY_S = 0.05

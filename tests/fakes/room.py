@@ -29,11 +29,13 @@ from pydantic import BaseModel, SecretStr
 from coldharbour.accounts import SystemContext
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, notify, open_database
+from coldharbour.destinations import Destination
 from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
 from coldharbour.loader import Assignment, Plugin, RegisteredPanel, RegisteredWorker, Registry
 from coldharbour.schema import upgrade
+from coldharbour.sections import PAPER_URL, Settings, WebSettings
 from coldharbour.sessions import MarketSession
-from coldharbour.settings import PAPER_URL, Configuration, Destination, Settings, WebSettings
+from coldharbour.settings import Configuration
 from coldharbour.store import WorkerRow, append_events, save_sessions, save_status
 from coldharbour.web.app import serve_web
 

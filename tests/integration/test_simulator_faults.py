@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from coldharbour.clock import SystemClock
 from coldharbour.errors import BadConfig
-from coldharbour.settings import SimulatorSettings
+from coldharbour.sections import SimulatorSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ PRELUDE = """
     import asyncio, logging, time
     import anyio
     from coldharbour import log
-    from coldharbour.settings import LogSettings
+    from coldharbour.sections import LogSettings
     from coldharbour.watchdog import LoopWatchdog
 
     log.configure(LogSettings(format="json"))

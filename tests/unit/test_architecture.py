@@ -1,143 +1,200 @@
-"""The walls: data flows one way, the kernel knows no stage, plugins know no other plugin, SQL stays in its files."""
+"""The walls of the house, read from the sources: who may import whom, where SQL stands, what modules are called."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
-STAGES = ("broker", "feed", "lake", "live", "metrics", "risk", "web")  # as the data flows
-SQL = re.compile(
-    r"\s*(select\s|insert into\s|update\s+[\w.{}]+\s+(as\s+\w+\s+)?set\s|delete from\s|truncate\s|copy\s+[\w.{}]+\s*(\(|from|to)"
-    r"|with\s+\w+\s+as\s*\(|(create|alter|drop)\s+(table|schema|index|function|database|role|sequence)\s|(un)?listen\s)",
-    re.IGNORECASE,
-)
-MAY_IMPORT_A_STAGE = {"__init__.py": "the library's front door re-exports what other programs import"}
-MAY_HOLD_SQL = {
-    "coldharbour/db.py": "begins transactions and sends notifications",
-    "coldharbour/leases.py": "asks whether its session is alive",
-    "coldharbour/listen.py": "listens, and asks whether its session is alive",
-    "coldharbour/schema/__init__.py": "applies the migrations",
-    "coldharbour/embedded/keeper.py": "creates the role and the database of a new server",
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("broker", "feed", "lake", "live", "metrics", "risk", "web")  # in the order of the flow
+KERNEL_FOLDERS = {"embedded", "schema"}
+LIBRARY = "coldharbour"  # its __init__.py offers other programs what stages compute, so it imports them
+SHAPELESS = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "data"}
+SQL_ELSEWHERE = {
+    "coldharbour/db.py": "begins transactions and sends NOTIFY, for whichever tables",
+    "coldharbour/embedded/keeper.py": "creates the role and the database of a new server, before there is any table",
+    "coldharbour/leases.py": "asks whether its own connection still lives",
+    "coldharbour/listen.py": "LISTEN and UNLISTEN belong to a connection, not to a table",
+    "coldharbour/schema/__init__.py": "takes the upgrade's lock and calls the function that makes partitions",
 }
-Import = tuple[str, int]
+SENDS_SQL = {"execute", "executemany", "copy"}
+STATEMENT = re.compile(
+    r"\s*(select\s.+\sfrom\s|insert\s+into\s|update\s+\S+\s+(as\s+\w+\s+)?set\s|delete\s+from\s|with\s+\w+\s+as\s*\("
+    r"|(create|alter|drop|truncate)\s+(table|schema|index|function|database|role|sequence)\s|copy\s+\S+\s*(\(|from|to)\s)",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
-def modules(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+def product() -> list[Path]:
+    """Return the modules of the product: the kernel, the stages and the built-in plugins."""
+    return sorted(path for folder in ("coldharbour", "plugins", "templates") for path in (ROOT / folder).rglob("*.py"))
 
 
-def shown(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def everything() -> list[Path]:
+    """Return all modules of the repository."""
+    folders = ("benchmarks", "docs", "tests", "web-assets")
+    return product() + sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def run_time_imports(path: Path) -> Iterator[Import]:
-    """Yield every import that really happens, as the absolute module and its line."""
-    package = shown(path.parent).replace("/", ".").replace("plugins", "coldharbour_plugins", 1)
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
-    def walk(node: ast.AST) -> Iterator[Import]:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), place(path))
+
+
+def name_of(path: Path) -> str:
+    """Return what a module of the product is imported as."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    folder = {"plugins": "coldharbour_plugins", "templates": "coldharbour_templates"}.get(parts[0], parts[0])
+    return ".".join(part for part in (folder, *parts[1:]) if part != "__init__")
+
+
+def room_of(module: str) -> str | None:
+    """Return where a module belongs: a stage's name, "kernel", None for what is not below `coldharbour`."""
+    package, _, rest = module.partition(".")
+    if package != "coldharbour":
+        return None
+    first = rest.partition(".")[0]
+    return first if first in STAGES else "kernel"
+
+
+def imports(path: Path, *, typing_too: bool = True) -> Iterator[tuple[int, str]]:
+    """Yield (line, module) of every import, wherever in the file it stands; a name may stand for a module."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    for node in _walk(tree(path), typing_too=typing_too):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            module = ".".join([*parents, *([node.module] if node.module else [])])
-            yield module, node.lineno
-            yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child)
-
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")))
+            outer = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*outer, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
 
 
-def stage_of(module: str) -> str | None:
-    """Return the stage that a module belongs to, None for the kernel and for others' packages."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == "coldharbour" and len(parts) > 1 and parts[1] in STAGES else None
+def _walk(node: ast.AST, *, typing_too: bool) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if typing_too or not _is_for_types(child):
+            yield from _walk(child, typing_too=typing_too)
 
 
-def plugin_of(module: str) -> str | None:
-    parts = module.split(".")
-    return parts[1] if parts[0] == "coldharbour_plugins" and len(parts) > 1 else None
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
-def test_every_folder_of_the_product_is_a_known_stage_or_a_part_of_the_kernel() -> None:
+def test_every_folder_of_the_package_is_a_stage_or_the_kernels() -> None:
     folders = {path.parent.name for path in (ROOT / "coldharbour").glob("*/__init__.py")}
 
-    assert folders - set(STAGES) == {"embedded", "schema"}
+    assert folders <= {*STAGES, *KERNEL_FOLDERS}
 
 
-def test_a_stage_imports_only_itself_what_comes_before_it_and_the_kernel() -> None:
-    wrong = [
-        f"{shown(path)}:{line} imports {module}"
-        for stage in STAGES
-        for path in modules(f"coldharbour/{stage}")
-        for module, line in run_time_imports(path)
-        if plugin_of(module) or STAGES.index(stage_of(module) or stage) > STAGES.index(stage)
+def test_a_stage_imports_only_itself_earlier_stages_and_the_kernel() -> None:
+    backwards = [
+        f"{place(path)}:{line}: {module}"
+        for path in product()
+        if (own := room_of(name_of(path))) in STAGES
+        for line, module in imports(path)
+        if (other := room_of(module)) in STAGES and STAGES.index(other) > STAGES.index(own)
     ]
 
-    assert wrong == []
+    assert backwards == []
 
 
-def test_the_kernel_imports_no_stage_and_no_plugin() -> None:
-    kernel = [*(ROOT / "coldharbour").glob("*.py"), *modules("coldharbour/schema", "coldharbour/embedded")]
-    wrong = [
-        f"{shown(path)}:{line} imports {module}"
-        for path in kernel
-        for module, line in run_time_imports(path)
-        if (stage_of(module) or plugin_of(module)) and path.name not in MAY_IMPORT_A_STAGE
+def test_the_kernel_imports_no_stage_at_run_time() -> None:
+    upwards = [
+        f"{place(path)}:{line}: {module}"
+        for path in product()
+        if room_of(name_of(path)) == "kernel" and name_of(path) != LIBRARY
+        for line, module in imports(path, typing_too=False)
+        if room_of(module) in STAGES
     ]
 
-    assert wrong == []
+    assert upwards == []
 
 
-def test_no_plugin_imports_another() -> None:
-    wrong = [
-        f"{shown(path)}:{line} imports {module}"
-        for path in modules("plugins")
-        for module, line in run_time_imports(path)
-        if plugin_of(module) not in (None, path.relative_to(ROOT / "plugins").parts[0].removesuffix(".py"))
+def test_the_product_reaches_plugins_through_their_entry_points_alone() -> None:
+    behind_the_door = [
+        f"{place(path)}:{line}: {module}"
+        for path in product()
+        if name_of(path).partition(".")[0] == "coldharbour"
+        for line, module in imports(path)
+        if module.partition(".")[0] == "coldharbour_plugins"
     ]
 
-    assert wrong == []
+    assert behind_the_door == []
 
 
-def test_sql_stands_in_store_files_and_migrations_only() -> None:
-    wrong = [
-        f"{shown(path)}:{line}: {text.split()[:4]}"
-        for path in modules("coldharbour", "plugins", "templates")
-        if path.name != "store.py" and shown(path) not in MAY_HOLD_SQL
-        for text, line in texts(path)
-        if SQL.match(text)
+def test_plugins_never_import_each_other() -> None:
+    def plugin(module: str) -> str:
+        return module.split(".")[1] if module.startswith("coldharbour_plugins.") else ""
+
+    gossip = [
+        f"{place(path)}:{line}: {module}"
+        for path in product()
+        if (own := plugin(name_of(path)))
+        for line, module in imports(path)
+        if plugin(module) not in ("", own)
     ]
 
-    assert wrong == []
+    assert gossip == []
 
 
-def texts(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield every text of a module that is no documentation, with its line."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    documentation = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-            yield node.value, node.lineno
+class TestSql:
+    @staticmethod
+    def statements(path: Path) -> Iterator[int]:
+        """Yield the lines where a statement is written out: as text, as sql.SQL, or as what is sent at once."""
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and node.args:
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if called == "SQL" or (called in SENDS_SQL and isinstance(node.args[0], ast.Constant | ast.JoinedStr)):
+                    yield node.lineno
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and STATEMENT.match(node.value):
+                yield node.lineno
+
+    def test_it_stands_in_store_files_and_in_infrastructure_that_says_why(self) -> None:
+        places = {place(path) for path in product() if path.name != "store.py" and any(self.statements(path))}
+
+        assert places == set(SQL_ELSEWHERE)
+
+    def test_it_is_composed_and_never_formatted(self) -> None:
+        formatted = [
+            f"{place(path)}:{node.lineno}"
+            for path in product()
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SENDS_SQL
+            for argument in node.args[:1]
+            if isinstance(argument, ast.JoinedStr | ast.BinOp)
+        ]
+
+        assert formatted == []
 
 
-@pytest.mark.parametrize("name", sorted(MAY_HOLD_SQL))
-def test_no_exception_outlives_its_reason(name: str) -> None:
-    assert any(SQL.match(text) for text, _ in texts(ROOT / name)), "it holds no SQL any more: remove it from the list"
+def test_a_module_begins_with_what_it_owns() -> None:
+    silent = [place(path) for path in everything() if not _opens_with_a_sentence(tree(path))]
+
+    assert silent == []
 
 
-@pytest.mark.parametrize("path", modules("coldharbour", "plugins", "templates"), ids=shown)
-def test_every_module_opens_with_what_it_owns(path: Path) -> None:
-    documentation = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+def _opens_with_a_sentence(module: ast.Module) -> bool:
+    docstring = ast.get_docstring(module) or ""
+    return module.body[:1] != [] and module.body[0].lineno == 1 and docstring.partition("\n")[0].endswith((".", "?"))
 
-    assert documentation, "a module's first line says what it owns and what it never does"
-    assert documentation.splitlines()[0].endswith((".", "?"))
+
+def test_nothing_prints() -> None:
+    printed = [
+        f"{place(path)}:{node.lineno}"
+        for path in product()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "pprint")
+    ]
+
+    assert printed == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [place(path) for path in everything() if {path.stem, path.parent.name} & SHAPELESS] == []

@@ -12,7 +12,7 @@ import pytest
 from coldharbour import loader, settings
 from coldharbour.errors import BadConfig
 from coldharbour.loader import BUILT_IN_PACKAGE, Assignment, Registry
-from coldharbour.settings import PluginSettings
+from coldharbour.sections import PluginSettings
 
 DESTINATIONS = """
 [simulator]

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from coldharbour import log
-from coldharbour.settings import LogSettings
+from coldharbour.sections import LogSettings
 
 CANARY = "canary-Zq7rT2"
 PASSWORD = "hunter2hunter2"

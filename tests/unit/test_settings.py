@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from coldharbour import settings
+from coldharbour.destinations import MAX_SLUG_LENGTH, RESERVED_SLUGS
 from coldharbour.errors import BadConfig
-from coldharbour.settings import MAX_SLUG_LENGTH, RESERVED_SLUGS, Configuration
+from coldharbour.settings import Configuration
 
 DEMO = """
 [simulator]

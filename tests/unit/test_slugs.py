@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import coldharbour
-from coldharbour.settings import slug_for
+from coldharbour.destinations import slug_for
 
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 names = st.text(max_size=80)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from decimal import Decimal
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any
 
 import pytest
@@ -136,7 +136,7 @@ def test_versions_rank_finished_then_time_then_fill_then_rest_then_legs() -> Non
         row(at=5, status="filled"),
     ]
 
-    assert sorted(ascending[::-1], key=version) == ascending
+    assert all(version(older) < version(newer) for older, newer in pairwise(ascending))
 
 
 def test_two_payloads_of_one_version_still_have_an_order() -> None:
