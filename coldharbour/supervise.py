@@ -20,6 +20,8 @@ from coldharbour.clock import Clock
 from coldharbour.errors import BadConfig, NeedsOperator, Transient
 from coldharbour.events import Event, WorkerFailed, WorkerGaveUp, WorkerParked
 
+LEASE_PAUSE_S = 0.2
+
 
 class State(StrEnum):
     """What a worker is doing, as people see it."""
@@ -153,7 +155,9 @@ class Supervisor:
     async def _after(self, cause: BaseException, error: BaseException) -> None:
         self.status.last_error = describe(cause)
         self.woken = anyio.Event()  # whoever called before the failure did not mean the wait that follows it
-        if isinstance(cause, Transient):
+        if isinstance(cause, LeaseLost):
+            await self._retry(LEASE_PAUSE_S)  # taking the lease again waits for as long as it must
+        elif isinstance(cause, Transient):
             await self._retry(self.backoff.next_s(cause.retry_after_s))
         elif isinstance(cause, NeedsOperator | BadConfig):
             await self._park(cause)

@@ -36,29 +36,13 @@ async def heal(ctx: AccountContext, cfg: HealingSettings) -> float | None:
     async with ctx.db.transaction() as conn:
         gaps = await store.open_gaps(conn, lake.slug)
     since = min([now - timedelta(seconds=cfg.lookback_s), *(gap.blind_from - OVERLAP for gap in gaps)])
-    recorded = await puller.recent(since)
-    recorded += await _unfinished(puller, with_held_legs=not gaps)
+    recorded = await puller.missed(since, thorough=not gaps)
     if not gaps:
         recorded += await puller.activities(now - timedelta(days=cfg.late_days), category="non_trade_activity")
     for event in fill_events(recorded):
         ctx.emit(event)
     await _credit(ctx, recorded)
     return cfg.blind_interval_s if gaps else None
-
-
-async def _unfinished(puller: Puller, *, with_held_legs: bool) -> Recorded:
-    """Bring every order that may still change: what is open in one list, the rest by its parent.
-
-    A held leg is on no list, and one of a filled parent can only be seen through that parent.
-    """
-    recorded, listed = await puller.open_orders()
-    async with puller.lake.db.transaction() as conn:
-        unfinished = await store.unfinished_orders(conn, puller.lake.slug)
-    roots = {
-        order.root for order in unfinished if order.id not in listed and (with_held_legs or order.status != "held")
-    }
-    recorded += await puller.by_id(roots)
-    return recorded + await puller.complete(recorded)
 
 
 async def _credit(ctx: AccountContext, recorded: Recorded) -> None:

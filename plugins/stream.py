@@ -159,8 +159,7 @@ async def _recover(recorder: Recorder, alive_at: datetime) -> None:
     async with ctx.db.transaction() as conn:
         gaps = await store.open_gaps(conn, slug)
     since = refetch_from([alive_at, *(gap.blind_from for gap in gaps)], ctx.clock.now())
-    recorded = await recorder.puller.recent(since)
-    recorded += (await recorder.puller.open_orders())[0]
+    recorded = await recorder.puller.missed(since)
     recorder.announce(recorded)
     for gap in gaps:
         async with ctx.db.transaction() as conn:

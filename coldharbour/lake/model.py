@@ -6,6 +6,7 @@ untouched as `raw_json`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ Row = dict[str, Any]
 
 FINISHED = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})
 SELLS = frozenset({"sell", "sell_short"})
+USUAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -36,7 +38,7 @@ class Harvest:
 
     orders: tuple[Row, ...] = ()
     activities: tuple[Row, ...] = ()
-    links: tuple[tuple[UUID, UUID], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
 
 def harvest_order(order: Order, source: Source) -> Harvest:
@@ -45,8 +47,8 @@ def harvest_order(order: Order, source: Source) -> Harvest:
     for member, parent in _family(order):
         row = order_row(member, source)
         if parent is not None:
-            row["parent_id"] = _uuid(parent.id)
-            links.append((UUID(parent.id), UUID(member.id)))
+            row["parent_id"] = _known_uuid(parent.id)
+            links.append((row["parent_id"], row["id"]))
         orders.append(row)
     return Harvest(orders=tuple(orders), links=tuple(links))
 
@@ -65,7 +67,7 @@ def combine(harvests: Iterable[Harvest]) -> Harvest:
     """
     orders: dict[str, Row] = {}
     activities: dict[str, Row] = {}
-    links: dict[tuple[UUID, UUID], None] = {}
+    links: dict[tuple[str, str], None] = {}
     for harvest in harvests:
         for row in harvest.orders:
             known = orders.get(row["id"])
@@ -99,7 +101,7 @@ def order_row(order: Order, source: Source) -> Row:
     parent_id and legs are what a row begins with; afterwards the tables' own evidence decides.
     """
     return {
-        "id": _uuid(order.id),
+        "id": _known_uuid(order.id),
         "client_order_id": order.client_order_id,
         "status": order.status,
         "symbol": order.symbol,
@@ -131,7 +133,7 @@ def order_row(order: Order, source: Source) -> Row:
         "raw_json": _raw(order.raw),
         "source": source,
         "parent_id": None,
-        "legs": sorted(str(_uuid(leg.id)) for leg in order.legs),
+        "legs": sorted(_known_uuid(leg.id) for leg in order.legs),
     }
 
 
@@ -194,8 +196,12 @@ def _fill_amount(side: str | None, qty: Decimal | None, price: Decimal | None) -
 
 
 def _uuid(text: str | None) -> str | None:
-    if text is None:
-        return None
+    return None if text is None else _known_uuid(text)
+
+
+def _known_uuid(text: str) -> str:
+    if USUAL_UUID.fullmatch(text):
+        return text
     try:
         return str(UUID(text))
     except ValueError:

@@ -31,9 +31,23 @@ class Puller:
     alive: Callable[[], None]
     priority: Priority = Priority.HEAL
 
-    async def recent(self, since: datetime | None) -> Recorded:
-        """Bring what was submitted or done since a moment, and every order that its fills prove stale."""
-        recorded = await self.orders(since)
+    async def missed(self, since: datetime, *, thorough: bool = False) -> Recorded:
+        """Bring all that can have happened unheard since a moment: what is new, and what changed without a trace.
+
+        thorough: ask for every family of open orders, not only for those that the lists leave in doubt.
+        """
+        recorded = await self.recent(since)
+        recorded += await self._unfinished(thorough=thorough)
+        return recorded
+
+    async def recent(self, since: datetime) -> Recorded:
+        """Bring what was submitted or done since a moment, and every order that it proves stale.
+
+        Orders are read twice: nested, which ties legs to parents, and flat, since a leg that was replaced
+        today hides under a parent of weeks ago.
+        """
+        recorded = await self.orders(since, nested=True)
+        recorded += await self.orders(since, nested=False)
         recorded += await self.activities(since)
         return recorded + await self.complete(recorded)
 
@@ -44,7 +58,7 @@ class Puller:
         while True:
             async with self.lake.db.transaction() as conn:
                 wanted = await store.orders_behind_their_fills(conn, self.lake.slug, recorded.activity_ids)
-                wanted += await store.unknown_ancestors(conn, self.lake.slug, recorded.order_ids)
+                wanted += await store.unsettled_links(conn, self.lake.slug, recorded.order_ids)
             missing = set(wanted) - asked
             if not missing:
                 return follow_up
@@ -52,15 +66,29 @@ class Puller:
             recorded = await self.by_id(missing)
             follow_up += recorded
 
-    async def orders(self, since: datetime | None) -> Recorded:
+    async def orders(self, since: datetime, *, nested: bool) -> Recorded:
         """Bring the orders submitted since a moment."""
         recorded = Recorded()
-        async for page in self.broker.walk_orders(since, priority=self.priority):
+        async for page in self.broker.walk_orders(since, nested=nested, priority=self.priority):
             self.alive()
             recorded += await self.lake.write_orders(page.orders, page.malformed)
         return recorded
 
-    async def activities(self, since: datetime | None, *, category: str | None = None) -> Recorded:
+    async def _unfinished(self, *, thorough: bool) -> Recorded:
+        """Bring the orders that may have ended: what is open in one list, families in doubt by their root.
+
+        A held leg is on no list. While a sibling is still listed as open it is held as before, since a group ends
+        together; else only its root can tell.
+        """
+        recorded, listed = await self.open_orders()
+        async with self.lake.db.transaction() as conn:
+            unfinished = await store.unfinished_orders(conn, self.lake.slug)
+        doubtful = {order.root for order in unfinished if order.id not in listed and order.status != "held"}
+        doubtful |= {order.root for order in unfinished} - {order.root for order in unfinished if order.id in listed}
+        recorded += await self.by_id({order.root for order in unfinished} if thorough else doubtful)
+        return recorded + await self.complete(recorded)
+
+    async def activities(self, since: datetime, *, category: str | None = None) -> Recorded:
         """Bring the activities since a moment, all or of one category."""
         recorded = Recorded()
         async for page in self.broker.walk_activities(since, category=category, priority=self.priority):

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import class_row
 
+from coldharbour.lake.families import Member, misplaced
 from coldharbour.lake.model import FINISHED, Harvest, Row
 
 SCHEMA = "account_activities"
@@ -29,14 +31,14 @@ ORDER_COLUMNS = {
     "replaces": "uuid", "replaced_by": "uuid", "created_at": "timestamptz", "updated_at": "timestamptz",
     "submitted_at": "timestamptz", "filled_at": "timestamptz", "expired_at": "timestamptz",
     "expires_at": "timestamptz", "canceled_at": "timestamptz", "failed_at": "timestamptz",
-    "replaced_at": "timestamptz", "legs_updated_at": "timestamptz", "raw_json": "json", "source": "text",
-    "parent_id": "uuid", "legs": "uuid[]",
+    "replaced_at": "timestamptz", "legs_updated_at": "timestamptz", "source": "text", "parent_id": "uuid",
+    "legs": "uuid[]",
 }  # fmt: skip
 TIES = frozenset({"parent_id", "legs"})  # of an order: never overwritten by what one message says
 ACTIVITY_COLUMNS = {
     "id": "text", "execution_id": "text", "activity_type": "text", "transaction_time": "timestamptz",
     "activity_date": "date", "symbol": "text", "side": "text", "qty": "numeric", "price": "numeric",
-    "net_amount": "numeric", "order_id": "uuid", "status": "text", "raw_json": "json", "source": "text",
+    "net_amount": "numeric", "order_id": "uuid", "status": "text", "source": "text",
 }  # fmt: skip
 
 
@@ -146,8 +148,13 @@ def _names(columns: Iterable[str], prefix: str = "") -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(name) for name in columns)
 
 
-def _typed(columns: dict[str, str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(name) + sql.SQL(f" {kind}") for name, kind in columns.items())
+def _incoming(columns: dict[str, str]) -> sql.Composed:
+    """The rows that a statement is given: their columns as JSON, and the raw payloads beside them as they are."""
+    typed = sql.SQL(", ").join(sql.Identifier(name) + sql.SQL(f" {kind}") for name, kind in columns.items())
+    return sql.SQL("""
+        select {names}, convert_from(raw, 'UTF8')::json as raw_json
+        from rows from (json_to_recordset(%(rows)s::json) as ({typed}), unnest(%(raws)b::bytea[]))
+        as incoming({names}, raw)""").format(names=_names(columns), typed=typed)
 
 
 def _assignments(columns: Iterable[str]) -> sql.Composed:
@@ -169,9 +176,7 @@ def _version(row: str) -> sql.Composed:
 TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended('coldharbour:lake:' || %s, 0))"
 
 UPSERT_ORDERS = sql.SQL("""
-    with incoming as materialized (
-        select * from json_to_recordset(%(rows)s::json) as incoming({typed})
-    ), before as (
+    with incoming as materialized ({incoming}), before as (
         select stored.id, stored.updated_at from {table} stored join incoming using (id)
         where stored.destination = %(slug)s
     ), written as (
@@ -188,9 +193,7 @@ UPSERT_ORDERS = sql.SQL("""
 
 # The rows as they stood before this statement are what conflicts are judged against: first come, first kept.
 UPSERT_ACTIVITIES = sql.SQL("""
-    with incoming as materialized (
-        select * from json_to_recordset(%(rows)s::json) as incoming({typed})
-    ), conflicting as (
+    with incoming as materialized ({incoming}), conflicting as (
         insert into {quarantine} (destination, received_at, source, reason, raw)
         select %(slug)s, %(now)s, 'rest', 'activity ' || incoming.id || ' came again with other content',
                convert_to(incoming.raw_json::text, 'UTF8')
@@ -222,75 +225,46 @@ UPSERT_ACTIVITIES = sql.SQL("""
     select null, false, null, null, null, null, null, null, null, count(*) from conflicting having count(*) > 0
 """)
 
-# What ties a leg to a parent is a nesting that was seen for any member of the leg's chain of replacements; what
-# it is tied to is the last member of the parent's own chain. Evidence may come in any order, so the whole chains
-# that a write touches are walked, in both directions, and judged again. `offset 0` keeps every step an index
-# lookup: the planner cannot know how short the chains are, and would read the whole table for them.
-MISPLACED_LEGS = sql.SQL("""
-    with recursive chain as (
-        select id as start, id from unnest(%(touched)s::uuid[]) as touched(id)
+# Everyone who is connected with the touched orders: along chains of replacement in both directions, to parents and
+# to legs. `offset 0` keeps every step a lookup by key: the planner cannot know how small families are.
+FAMILIES = sql.SQL("""
+    with recursive family as (
+        select id from unnest(%(touched)s::uuid[]) as touched(id)
         union
-        select chain.start, beside.id from chain cross join lateral (
-            select unnest(array[replaces, replaced_by]) as id from {orders}
-            where destination = %(slug)s and id = chain.id
+        select beside.id from family cross join lateral (
+            select unnest(array[replaces, replaced_by, parent_id]) as id from {orders}
+            where destination = %(slug)s and id = family.id
             union all
-            select id from {orders} where destination = %(slug)s and replaces = chain.id
+            select id from {orders} where destination = %(slug)s and replaces = family.id
             union all
-            select id from {orders} where destination = %(slug)s and replaced_by = chain.id
+            select id from {orders} where destination = %(slug)s and replaced_by = family.id
+            union all
+            select id from {orders} where destination = %(slug)s and parent_id = family.id
             offset 0
         ) as beside
         where beside.id is not null
-    ), evidence as (
-        select chain.start, nesting.parent
-        from chain join unnest(%(parents)s::uuid[], %(legs)s::uuid[]) as nesting(parent, leg) on nesting.leg = chain.id
-        union
-        select chain.start, stored.parent_id from chain cross join lateral (
-            select parent_id from {orders} where destination = %(slug)s and id = chain.id offset 0
-        ) as stored
-        where stored.parent_id is not null
-    ), claim as (
-        select chain.id as leg, evidence.parent from chain join evidence using (start)
-        union
-        select leg.id, chain.id from chain cross join lateral (
-            select id from {orders} where destination = %(slug)s and parent_id = chain.id offset 0
-        ) as leg
-    ), heir as (
-        select parent as claimed, parent as id, 0 as steps from (select distinct parent from claim) as claimed
-        union
-        select heir.claimed, successor.id, heir.steps + 1 from heir cross join lateral (
-            select known.id from {orders} stored
-            join {orders} known on known.destination = %(slug)s and known.id = stored.replaced_by
-            where stored.destination = %(slug)s and stored.id = heir.id offset 0
-        ) as successor
-        where heir.steps < 1000 -- a circle must end somewhere
-    ), last_heir as (
-        select distinct on (claimed) claimed, id from heir order by claimed, steps desc
-    ), verdict as (
-        select distinct on (claim.leg) claim.leg, last_heir.id as parent
-        from claim join last_heir on last_heir.claimed = claim.parent
-        order by claim.leg, last_heir.id
     )
-    select verdict.leg, stored.parent_id, verdict.parent from verdict cross join lateral (
-        select parent_id from {orders} where destination = %(slug)s and id = verdict.leg offset 0
-    ) as stored
-    where verdict.leg <> verdict.parent and stored.parent_id is distinct from verdict.parent
+    select member.* from family cross join lateral (
+        select id::text, replaces::text, replaced_by::text, parent_id::text, legs::text[] from {orders}
+        where destination = %(slug)s and id = family.id offset 0
+    ) as member
 """)
 
-PLACE_LEGS = sql.SQL("""
-    update {orders} as stored set parent_id = place.parent, revision = default
-    from unnest(%(legs)s::uuid[], %(parents)s::uuid[]) as place(leg, parent)
-    where stored.destination = %(slug)s and stored.id = place.leg
+PLACE = sql.SQL("""
+    update {orders} as stored set parent_id = place.parent_id, legs = place.legs, revision = default
+    from json_to_recordset(%(places)s::json) as place(id uuid, parent_id uuid, legs uuid[])
+    where stored.destination = %(slug)s and stored.id = place.id
 """)
 
-LIST_LEGS = sql.SQL("""
-    update {orders} as stored set legs = family.legs, revision = default
-    from (
-        select parent.id, array(
-            select id from {orders} where destination = %(slug)s and parent_id = parent.id order by id
-        ) as legs
-        from unnest(%(parents)s::uuid[]) as parent(id)
-    ) as family
-    where stored.destination = %(slug)s and stored.id = family.id and stored.legs <> family.legs
+APPEND_FRAMES = sql.SQL("""
+    insert into {events} (destination, received_at, connection, event, order_id, execution_id, frame)
+    select %s, * from unnest(%s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %b::bytea[])
+""")
+
+FRAMES_TOLD_BEFORE = sql.SQL("""
+    select event, order_id::text, execution_id, frame from {events}
+    where destination = %s and execution_id = any(%s) and event is not null and order_id is not null
+    order by id desc
 """)
 
 
@@ -302,10 +276,10 @@ class Statements:
         self.upsert_orders = _compose(
             UPSERT_ORDERS,
             table=orders,
-            names=_names(ORDER_COLUMNS),
-            incoming_names=_names(ORDER_COLUMNS, "incoming."),
-            typed=_typed(ORDER_COLUMNS),
-            assignments=_assignments(ORDER_COLUMNS),
+            incoming=_incoming(ORDER_COLUMNS),
+            names=_names([*ORDER_COLUMNS, "raw_json"]),
+            incoming_names=_names([*ORDER_COLUMNS, "raw_json"], "incoming."),
+            assignments=_assignments([*ORDER_COLUMNS, "raw_json"]),
             excluded_version=_version("excluded"),
             stored_version=_version("stored"),
         )
@@ -313,14 +287,15 @@ class Statements:
             UPSERT_ACTIVITIES,
             table=activities,
             quarantine=sql.Identifier(SCHEMA, "quarantine"),
-            names=_names(ACTIVITY_COLUMNS),
-            incoming_names=_names(ACTIVITY_COLUMNS, "incoming."),
-            typed=_typed(ACTIVITY_COLUMNS),
-            assignments=_assignments(ACTIVITY_COLUMNS),
+            incoming=_incoming(ACTIVITY_COLUMNS),
+            names=_names([*ACTIVITY_COLUMNS, "raw_json"]),
+            incoming_names=_names([*ACTIVITY_COLUMNS, "raw_json"], "incoming."),
+            assignments=_assignments([*ACTIVITY_COLUMNS, "raw_json"]),
         )
-        self.misplaced_legs = _compose(MISPLACED_LEGS, orders=orders)
-        self.place_legs = _compose(PLACE_LEGS, orders=orders)
-        self.list_legs = _compose(LIST_LEGS, orders=orders)
+        self.families = _compose(FAMILIES, orders=orders)
+        self.place = _compose(PLACE, orders=orders)
+        self.append_frames = _compose(APPEND_FRAMES, events=_table("raw_events", slug))
+        self.frames_told_before = _compose(FRAMES_TOLD_BEFORE, events=_table("raw_events", slug))
 
 
 def _compose(template: sql.SQL, **parts: sql.Composable) -> bytes:
@@ -335,30 +310,60 @@ async def record(conn: AsyncConnection, slug: str, harvest: Harvest, now: dateti
 
     Writers of one account take turns from here to the end of their transactions.
     """
-    await conn.execute(TAKE_TURN, [slug])
-    recorded = await _record_orders(conn, slug, harvest.orders)
-    recorded += await _record_activities(conn, slug, harvest.activities, now)
-    await _tie_legs(conn, slug, harvest)
+    async with conn.pipeline():
+        await conn.execute(TAKE_TURN, [slug])
+        orders = await _upsert_orders(conn, slug, harvest.orders)
+        activities = await _upsert_activities(conn, slug, harvest.activities, now)
+        families = await _find_families(conn, slug, harvest)
+        recorded = Recorded()
+        if orders is not None:
+            recorded += _recorded_orders(await orders.fetchall())
+        if activities is not None:
+            recorded += _recorded_activities(await activities.fetchall())
+        if families is not None:
+            await _place(conn, slug, await families.fetchall(), harvest.links)
     return recorded
 
 
-async def _record_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> Recorded:
+async def _upsert_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> AsyncCursor | None:
+    return await conn.execute(_statements(slug).upsert_orders, _arguments(slug, rows)) if rows else None
+
+
+async def _upsert_activities(
+    conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime
+) -> AsyncCursor | None:
     if not rows:
-        return Recorded()
-    cursor = await conn.execute(_statements(slug).upsert_orders, {"slug": slug, "rows": _json(rows)})
-    changed = await cursor.fetchall()
+        return None
+    return await conn.execute(_statements(slug).upsert_activities, {**_arguments(slug, rows), "now": now})
+
+
+async def _find_families(conn: AsyncConnection, slug: str, harvest: Harvest) -> AsyncCursor | None:
+    """Ask for the families of the orders whose ties this harvest says something about."""
+    touched = {order_id for link in harvest.links for order_id in link}
+    touched |= {row["id"] for row in harvest.orders if row["replaces"] or row["replaced_by"]}
+    if not touched:
+        return None
+    return await conn.execute(_statements(slug).families, {"slug": slug, "touched": sorted(touched)})
+
+
+async def _place(
+    conn: AsyncConnection, slug: str, families: Iterable[tuple[Any, ...]], nestings: Sequence[tuple[str, str]]
+) -> None:
+    """Tie legs that are misplaced to their true parents, and list them there."""
+    members = [Member(order_id, old, new, parent, tuple(legs)) for order_id, old, new, parent, legs in families]
+    if moved := misplaced(members, nestings):
+        places = [{"id": m.id, "parent_id": m.parent_id, "legs": m.legs} for m in moved]
+        await conn.execute(_statements(slug).place, {"slug": slug, "places": msgspec.json.encode(places).decode()})
+
+
+def _recorded_orders(changed: Sequence[tuple[Any, ...]]) -> Recorded:
     return Recorded(
         order_ids=tuple(row[0] for row in changed),
         order_news=tuple((status, at) for _, status, at, is_news in changed if is_news),
     )
 
 
-async def _record_activities(conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime) -> Recorded:
-    if not rows:
-        return Recorded()
-    arguments = {"slug": slug, "rows": _json(rows), "now": now}
-    cursor = await conn.execute(_statements(slug).upsert_activities, arguments)
-    changed = await cursor.fetchall()
+def _recorded_activities(changed: Sequence[tuple[Any, ...]]) -> Recorded:
     return Recorded(
         activity_ids=tuple(row[0] for row in changed if row[0] is not None),
         new_fills=tuple(NewFill(*row[2:9]) for row in changed if row[1]),
@@ -366,48 +371,25 @@ async def _record_activities(conn: AsyncConnection, slug: str, rows: Sequence[Ro
     )
 
 
-async def _tie_legs(conn: AsyncConnection, slug: str, harvest: Harvest) -> None:
-    """Tie the legs that this harvest says something about to their parents, and list them there."""
-    touched = {leg for _, leg in harvest.links}
-    touched |= {UUID(row["id"]) for row in harvest.orders if row["replaces"] or row["replaced_by"]}
-    if not touched:
-        return
-    statements, concerned = _statements(slug), {parent for parent, _ in harvest.links}
-    nestings = {"parents": [parent for parent, _ in harvest.links], "legs": [leg for _, leg in harvest.links]}
-    cursor = await conn.execute(statements.misplaced_legs, {"slug": slug, "touched": sorted(touched), **nestings})
-    if misplaced := await cursor.fetchall():
-        legs, before, after = (list(column) for column in zip(*misplaced, strict=True))
-        await conn.execute(statements.place_legs, {"slug": slug, "legs": legs, "parents": after})
-        concerned.update(parent for parent in before + after if parent is not None)
-    if concerned:
-        await conn.execute(statements.list_legs, {"slug": slug, "parents": sorted(concerned)})
-
-
-def _json(rows: Sequence[Row]) -> str:
-    return msgspec.json.encode(rows).decode()
+def _arguments(slug: str, rows: Sequence[Row]) -> dict[str, Any]:
+    columns = [{name: value for name, value in row.items() if value is not None and name != "raw_json"} for row in rows]
+    raws = [bytes(row["raw_json"]) for row in rows]
+    return {"slug": slug, "rows": msgspec.json.encode(columns).decode(), "raws": raws}
 
 
 async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> None:
     """Append stream frames as received; this table is never updated."""
-    query = sql.SQL("""
-        insert into {table} (destination, received_at, connection, event, order_id, execution_id, frame)
-        select %s, * from unnest(%s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::bytea[])
-    """).format(table=_table("raw_events", slug))
     columns = zip(
         *((f.received_at, f.connection, f.event, f.order_id, f.execution_id, f.raw) for f in frames),
         strict=True,
     )
-    await conn.execute(query, [slug, *map(list, columns)])
+    await conn.execute(_statements(slug).append_frames, [slug, *map(list, columns)])
 
 
 async def frames_told_before(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> dict[Telling, bytes]:
     """Return the first frame that told each of these events, where there was one before."""
-    query = sql.SQL("""
-        select event, order_id::text, execution_id, frame from {table}
-        where destination = %s and execution_id = any(%s) and event is not null and order_id is not null
-        order by id desc
-    """).format(table=_table("raw_events", slug))
-    result = await conn.execute(query, [slug, [frame.execution_id for frame in frames if frame.telling]])
+    execution_ids = [frame.execution_id for frame in frames if frame.telling]
+    result = await conn.execute(_statements(slug).frames_told_before, [slug, execution_ids])
     return {(event, order_id, execution_id): raw async for event, order_id, execution_id, raw in result}
 
 
@@ -484,16 +466,20 @@ async def orders_behind_their_fills(
     return [row[0] for row in await result.fetchall()]
 
 
-async def unknown_ancestors(conn: AsyncConnection, slug: str, order_ids: Sequence[UUID]) -> list[UUID]:
-    """Return orders that these point at by `replaces` or `replaced_by` and that the lake does not hold."""
+async def unsettled_links(conn: AsyncConnection, slug: str, order_ids: Sequence[UUID]) -> list[UUID]:
+    """Return what these orders' links prove to be missing or stale: the members of their chains to ask for.
+
+    An order that the lake does not hold, or one that has a successor and does not show it yet.
+    """
     query = sql.SQL("""
-        with pointed as (
-            select unnest(array[replaces, replaced_by]) as id from {table}
-            where destination = %(slug)s and id = any(%(ids)s)
-        )
-        select distinct id from pointed
-        where id is not null and not exists (
-            select from {table} known where known.destination = %(slug)s and known.id = pointed.id)
+        select distinct pointed.id from {table} touched cross join lateral (
+            values (touched.replaces, true), (touched.replaced_by, false)
+        ) as pointed(id, is_succeeded)
+        where touched.destination = %(slug)s and touched.id = any(%(ids)s) and pointed.id is not null
+          and not exists (
+            select from {table} known where known.destination = %(slug)s and known.id = pointed.id
+              and (not pointed.is_succeeded
+                   or known.status in ('filled', 'canceled', 'expired', 'replaced', 'rejected')))
     """).format(table=_table("raw_orders", slug))
     result = await conn.execute(query, {"slug": slug, "ids": list(order_ids)})
     return [row[0] for row in await result.fetchall()]

@@ -11,6 +11,8 @@ from configparser import ConfigParser
 from dataclasses import MISSING, fields
 from decimal import Decimal
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -201,8 +203,9 @@ class TestConfiguration:
         ]
 
     def test_every_variable_is_listed(self) -> None:
-        source = (ROOT / "coldharbour" / "settings.py").read_text(encoding="utf-8")
-        words = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+        sources = [path.read_text(encoding="utf-8") for path in (ROOT / "coldharbour").glob("*.py")]
+        readers = [ast.parse(source) for source in sources if re.search(r"\benviron\b|VARIABLES", source)]
+        words = {node.value for tree in readers for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         read = {word for word in words if isinstance(word, str) and re.fullmatch(r"[A-Z][A-Z_]{2,}[A-Z]", word)}
         parts = {"API_KEY", "SECRET_KEY"}
 
@@ -355,7 +358,19 @@ class TestFiles:
             anchors = {re.sub(r"[^\w\- ]", "", section.heading.lower()).replace(" ", "-") for section in page.sections}
             assert anchor in anchors, target
 
+    def test_every_name_of_the_library_can_be_imported(self, path: str) -> None:
+        named = {span for span in document(path).spans if re.fullmatch(r"coldharbour(\.\w+)+", span)}
+
+        assert {name for name in named if not _is_importable(name)} == set()
+
     def test_every_file_that_is_named_exists(self, path: str) -> None:
         named = {span for span in document(path).spans if FILE_NAME.fullmatch(span)}
 
         assert {name for name in named if not any((root / name).exists() for root in SOURCES)} == set()
+
+
+def _is_importable(name: str) -> bool:
+    if find_spec(name.rpartition(".")[0]) is None:
+        return False
+    holder = import_module(name.rpartition(".")[0])
+    return hasattr(holder, name.rpartition(".")[2]) or find_spec(name) is not None

@@ -174,3 +174,12 @@ async def recorded(
         watching = await stack.enter_async_context(open_database(database_url, name="test", clock=SystemClock()))
         yield [Station(account.slug, watching, account, cables[account.slug]) for account, _ in accounts]
         tasks.cancel_scope.cancel()
+
+
+async def becomes(account: SimulatedAccount, order_id: object, status: str) -> None:
+    """Return when an order has a status."""
+    with anyio.fail_after(5):
+        while True:
+            if account.order(str(order_id))["status"] == status:
+                return
+            await anyio.sleep(0.01)

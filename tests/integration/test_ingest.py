@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from coldharbour_plugins.simulator.account import SimulatedAccount
 from coldharbour_plugins.simulator.server import SimulatorAddress
-from fakes.ingest import Station, recorded, simulated
+from fakes.ingest import Station, becomes, recorded, simulated
 
 from coldharbour.clock import SystemClock
 from coldharbour.lake.store import TAKE_TURN
@@ -62,15 +62,6 @@ async def recording(
     async with recorded(database_url, folder, [(account, address)], tables) as [station]:
         await station.until_ready()
         yield station
-
-
-async def becomes(account: SimulatedAccount, order_id: object, status: str) -> None:
-    """Return when an order has a status."""
-    with anyio.fail_after(5):
-        while True:
-            if account.order(str(order_id))["status"] == status:
-                return
-            await anyio.sleep(0.01)
 
 
 async def test_a_bracket_is_in_the_lake_within_a_second_with_its_fill_and_its_legs_tied(

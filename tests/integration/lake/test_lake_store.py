@@ -572,7 +572,7 @@ async def test_orders_behind_their_fills_and_missing_links_are_named(lake: Lake)
 
     async with lake.db.transaction() as conn:
         behind = await store.orders_behind_their_fills(conn, SLUG, recorded.activity_ids)
-        pointed_at = await store.unknown_ancestors(conn, SLUG, orders.order_ids)
+        pointed_at = await store.unsettled_links(conn, SLUG, orders.order_ids)
         everything = await store.orders_behind_their_fills(conn, SLUG)
 
     assert set(behind) == set(everything) == {UUID(name("unknown")), UUID(name("late"))}

@@ -1,0 +1,82 @@
+"""Families of orders: which leg belongs to which parent, judged from links and nestings; pure, no SQL.
+
+Source: domain.md 3. The evidence comes in any order and from either end of a link; what it proves is the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An order as far as its ties go, all of them ids: what it replaces, what replaced it, its parent, its legs."""
+
+    id: str
+    replaces: str | None
+    replaced_by: str | None
+    parent_id: str | None
+    legs: tuple[str, ...]
+
+
+def misplaced(members: Iterable[Member], nestings: Iterable[tuple[str, str]]) -> list[Member]:
+    """Return those members whose parent or legs should be others, as they should be.
+
+    nestings: (parent, leg) as payloads showed them. A leg's whole chain of replacements belongs to one parent: the
+    last member of the chain of whatever parent any of them was seen under (or is under already). Members must hold
+    every order that is connected with any of them. Of parents that contradict each other the smallest id is taken.
+    """
+    by_id = {member.id: member for member in members}
+    chains = _Chains(by_id.values())
+    claimed: defaultdict[str, set[str]] = defaultdict(set)
+    for parent, leg in nestings:
+        claimed[chains.name(leg)].add(parent)
+    for member in by_id.values():
+        if member.parent_id is not None:
+            claimed[chains.name(member.id)].add(member.parent_id)
+    parents = {name: min(last_heir(parent, by_id) for parent in found) for name, found in claimed.items()}
+    legs: defaultdict[str, list[str]] = defaultdict(list)
+    for member in by_id.values():
+        parent_id = parents.get(chains.name(member.id))
+        if parent_id is not None:
+            legs[parent_id].append(member.id)
+    true = (
+        replace(m, parent_id=parents.get(chains.name(m.id)), legs=tuple(sorted(legs[m.id]))) for m in by_id.values()
+    )
+    return [member for member in true if member != by_id[member.id]]
+
+
+def last_heir(order_id: str, by_id: Mapping[str, Member]) -> str:
+    """Return the last known order of those that replaced this one; of a circle, which has no last, the smallest."""
+    seen: list[str] = []
+    while order_id not in seen:
+        seen.append(order_id)
+        successor = by_id[order_id].replaced_by if order_id in by_id else None
+        if successor is None or successor not in by_id:
+            return order_id
+        order_id = successor
+    return min(seen[seen.index(order_id) :])
+
+
+class _Chains:
+    """Orders joined by replacement, each chain under one name; a member that is unknown still joins its neighbours."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._above: dict[str, str] = {}
+        for member in members:
+            for other in (member.replaces, member.replaced_by):
+                if other is not None:
+                    self._join(member.id, other)
+
+    def name(self, order_id: str) -> str:
+        """Return the name of the chain that an order is in: its own id where it stands alone."""
+        while (above := self._above.get(order_id)) is not None:
+            order_id = above
+        return order_id
+
+    def _join(self, one: str, other: str) -> None:
+        name, other_name = self.name(one), self.name(other)
+        if name != other_name:
+            self._above[name] = other_name
