@@ -121,15 +121,22 @@ def _usable(url: str) -> SplitResult | None:
 
 
 def _secret(variable: str, where: str, environ: Mapping[str, str], problems: list[str]) -> SecretStr:
+    text = secret_text(variable, environ)
+    if not text:
+        problems.append(
+            f"{where}: missing secret: set the environment variable {variable}, "
+            "or put it in a file of that name in the folder COLDHARBOUR_SECRETS_DIR"
+        )
+    return SecretStr(text)
+
+
+def secret_text(variable: str, environ: Mapping[str, str]) -> str:
+    """Return a variable from the environment, else from a file of its name in a secrets folder, else ""."""
     if environ.get(variable):
-        return SecretStr(environ[variable])
+        return environ[variable]
     folders = [environ[name] for name in ("COLDHARBOUR_SECRETS_DIR", "CREDENTIALS_DIRECTORY") if environ.get(name)]
     for folder in [*folders, "/run/secrets"]:
         file = Path(folder, variable)
-        if file.is_file() and (text := file.read_text(encoding="utf-8").strip()):
-            return SecretStr(text)
-    problems.append(
-        f"{where}: missing secret: set the environment variable {variable}, "
-        "or put it in a file of that name in the folder COLDHARBOUR_SECRETS_DIR"
-    )
-    return SecretStr("")
+        if file.is_file():
+            return file.read_text(encoding="utf-8").strip()
+    return ""

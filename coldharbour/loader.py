@@ -27,7 +27,7 @@ from coldharbour.errors import BadConfig
 from coldharbour.events import Event
 from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
 from coldharbour.sections import PluginSettings, Settings
-from coldharbour.settings import Configuration, suggestion
+from coldharbour.settings import Configuration, explain, suggestion
 from coldharbour.supervise import describe
 
 BUILT_IN_PACKAGE = "coldharbour_plugins"
@@ -317,11 +317,7 @@ def _assign(
         for detail in error.errors():
             key = ".".join(str(part) for part in detail["loc"])
             holder = f"destinations.{destination.key}.workers" if destination and key in own else "workers"
-            message = (
-                f"unknown key{suggestion(key, worker.spec.settings.model_fields)}"
-                if detail["type"] == "extra_forbidden"
-                else f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {detail['input']!r}"
-            )
+            message = explain(detail, worker.spec.settings.model_fields)
             problem = f"{configuration.file}: {holder}.{kind}.{key}: {message}"
             if problem not in problems:
                 problems.append(problem)

@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from coldharbour.destinations import Destination, resolve, slug_problems
+from coldharbour.destinations import Destination, resolve, secret_text, slug_problems
 from coldharbour.errors import BadConfig
 from coldharbour.sections import (
     ENV_PREFIX,
@@ -117,8 +117,8 @@ def _with_known_variables(table: dict[str, Any], environ: Mapping[str, str]) -> 
     table = dict(table)
     for variable, (section, key) in KNOWN_VARIABLES.items():
         written = table.get(section, {})
-        if environ.get(variable) and isinstance(written, dict):
-            table[section] = written | {key: environ[variable]}
+        if (value := secret_text(variable, environ)) and isinstance(written, dict):
+            table[section] = written | {key: value}
     destinations = table.get("destinations")
     if environ.get("DISABLE_SESSION_SLEEP") and isinstance(destinations, dict):
         awake = {"disable_session_sleep": environ["DISABLE_SESSION_SLEEP"]}
@@ -158,14 +158,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _problem(file: Path, environ: Mapping[str, str], detail: Any) -> str:
     path = [str(part) for part in detail["loc"]]
-    if detail["type"] == "extra_forbidden":
-        message = f"unknown key{suggestion(path[-1], _known_keys(path[:-1]))}"
-    elif detail["type"] in ("model_type", "dict_type"):
-        message = f"must be a table: write [{'.'.join(path)}]"
-    else:
-        message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
-        if path[0] != "database":  # it may hold a password
-            message += f", got {detail['input']!r}"
+    message = explain(detail, _known_keys(path[:-1]), show_value=path[0] != "database")  # it may hold a password
     known = [variable for variable, target in KNOWN_VARIABLES.items() if list(target) == path]
     for variable in (ENV_PREFIX + "__".join(path).upper(), *known):
         if environ.get(variable):
@@ -187,6 +180,17 @@ def _known_keys(path: list[str]) -> Iterable[str]:
         "plugins": PluginSettings, "simulator": SimulatorSettings, "destinations": DestinationSettings,
     }  # fmt: skip
     return (models.get(path[0], Settings) if path else Settings).model_fields
+
+
+def explain(detail: Mapping[str, Any], known: Iterable[str], *, show_value: bool = True) -> str:
+    """Return what is wrong with a key, in words: `detail` is one of pydantic's errors, `known` the keys there are."""
+    path, value = [str(part) for part in detail["loc"]], detail["input"]
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key{suggestion(path[-1], known)}"
+    if detail["type"] in ("model_type", "dict_type"):
+        return f"must be a table: write [{'.'.join(path)}]"
+    message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+    return f"{message}, got {value!r}" if show_value and not isinstance(value, dict) else message
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -175,10 +175,14 @@ def _version(row: str) -> sql.Composed:
 # its parent nor avoid waiting for each other's rows.
 TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended('coldharbour:lake:' || %s, 0))"
 
+# In all that follows, `offset 0` keeps a join a lookup by key. The planner cannot know how few rows come in or how
+# small families are, and on a table that grew since it was analysed it would rather read the whole of it.
+
 UPSERT_ORDERS = sql.SQL("""
     with incoming as materialized ({incoming}), before as (
-        select stored.id, stored.updated_at from {table} stored join incoming using (id)
-        where stored.destination = %(slug)s
+        select stored.id, stored.updated_at from incoming cross join lateral (
+            select id, updated_at from {table} where destination = %(slug)s and id = incoming.id offset 0
+        ) as stored
     ), written as (
         insert into {table} as stored (destination, {names})
         select %(slug)s, {incoming_names} from incoming
@@ -197,7 +201,9 @@ UPSERT_ACTIVITIES = sql.SQL("""
         insert into {quarantine} (destination, received_at, source, reason, raw)
         select %(slug)s, %(now)s, 'rest', 'activity ' || incoming.id || ' came again with other content',
                convert_to(incoming.raw_json::text, 'UTF8')
-        from incoming join {table} stored on stored.destination = %(slug)s and stored.id = incoming.id
+        from incoming cross join lateral (
+            select * from {table} where destination = %(slug)s and id = incoming.id offset 0
+        ) as stored
         where stored.source = 'rest' and incoming.source = 'rest'
           and stored.status is not distinct from incoming.status
           and stored.raw_json::jsonb <> incoming.raw_json::jsonb
@@ -226,7 +232,7 @@ UPSERT_ACTIVITIES = sql.SQL("""
 """)
 
 # Everyone who is connected with the touched orders: along chains of replacement in both directions, to parents and
-# to legs. `offset 0` keeps every step a lookup by key: the planner cannot know how small families are.
+# to legs.
 FAMILIES = sql.SQL("""
     with recursive family as (
         select id from unnest(%(touched)s::uuid[]) as touched(id)
@@ -252,8 +258,10 @@ FAMILIES = sql.SQL("""
 
 PLACE = sql.SQL("""
     update {orders} as stored set parent_id = place.parent_id, legs = place.legs, revision = default
-    from json_to_recordset(%(places)s::json) as place(id uuid, parent_id uuid, legs uuid[])
-    where stored.destination = %(slug)s and stored.id = place.id
+    from json_to_recordset(%(places)s::json) as place(id uuid, parent_id uuid, legs uuid[]) cross join lateral (
+        select ctid from {orders} where destination = %(slug)s and id = place.id offset 0
+    ) as found
+    where stored.ctid = found.ctid
 """)
 
 APPEND_FRAMES = sql.SQL("""

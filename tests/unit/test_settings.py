@@ -122,6 +122,13 @@ class TestSecrets:
 
         assert main.secret.get_secret_value() == "canary-secret-of-main"
 
+    def test_the_database_url_may_come_from_a_secrets_folder_too(self, file: Path, tmp_path: Path) -> None:
+        (tmp_path / "POSTGRESQL_LIVE_CONN_STRING").write_text("postgresql://ops:canary-password@db/lake\n")
+
+        loaded = load(file, REAL, KEYS | {"COLDHARBOUR_SECRETS_DIR": str(tmp_path)})
+
+        assert loaded.settings.database.url == "postgresql://ops:canary-password@db/lake"
+
     def test_they_are_named_after_the_slug(self, file: Path) -> None:
         missing = problems(file, f"{REAL}name = 'Cold Harbour v1.0'")
 
