@@ -51,4 +51,4 @@ lock: $(VENV)/dev.stamp
 
 # Removes what was built and what the demo kept, its database included.
 clean:
-	rm -rf $(VENV) build dist var templates/static/vendor *.egg-info
+	rm -rf $(VENV) build dist var/* templates/static/vendor *.egg-info

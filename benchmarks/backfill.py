@@ -16,19 +16,22 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
 import msgspec
 import psycopg
+from coldharbour_plugins.simulator.activities import activity_json
 from coldharbour_plugins.simulator.broker import SimulatedBroker
 from psycopg import sql
+from pydantic import SecretStr
 
-from coldharbour.broker import translate
+from coldharbour.broker import ActivitiesPage, Broker, OrdersPage, translate
 from coldharbour.clock import SystemClock
 from coldharbour.db import open_database
 from coldharbour.embedded import embedded_server
-from coldharbour.lake.store import Cursor
+from coldharbour.lake.pull import Puller, catch_up_activities, catch_up_orders
 from coldharbour.lake.writer import Lake
 from coldharbour.schema import upgrade
 
@@ -52,8 +55,6 @@ def history(orders: int) -> tuple[list[list[bytes]], list[list[bytes]]]:
     account.burst(orders * 3)
     rows = [msgspec.json.encode(row) for row in _everything(account)]
     activities = sorted(account.blotter.ledger.everything(), key=lambda activity: activity.id)
-    from coldharbour_plugins.simulator.activities import activity_json
-
     fills = [msgspec.json.encode(activity_json(activity)) for activity in activities]
     return pages_of(rows, ORDERS_PAGE), pages_of(fills, ACTIVITIES_PAGE)
 
@@ -65,14 +66,38 @@ def _everything(account: Any) -> Iterable[dict[str, object]]:
         last = page[-1]["id"]
 
 
+class Served(Broker):
+    """A broker whose pages lie ready in memory: what is measured is our side of a walk."""
+
+    orders_pages: list[list[bytes]]
+    activities_pages: list[list[bytes]]
+
+    async def walk_orders(self, *_: object, **__: object) -> AsyncIterator[OrdersPage]:  # type: ignore[override]
+        """Yield the pages, each translated as it is asked for."""
+        for page in self.orders_pages:
+            rows = tuple(map(translate.order, page))
+            yield OrdersPage(orders=rows, malformed=(), resume_after=rows[-1].submitted_at, complete=False)
+        yield OrdersPage(orders=(), malformed=(), resume_after=None, complete=True)
+
+    async def walk_activities(self, *_: object, **__: object) -> AsyncIterator[ActivitiesPage]:  # type: ignore[override]
+        """Yield the pages, each translated as it is asked for."""
+        for page in self.activities_pages:
+            rows = tuple(map(translate.activity, page))
+            yield ActivitiesPage(activities=rows, malformed=(), next_token=rows[-1].id, complete=False)
+        yield ActivitiesPage(activities=(), malformed=(), next_token=None, complete=True)
+
+
 async def ours(lake: Lake, orders: list[list[bytes]], activities: list[list[bytes]]) -> float:
     """Return the seconds it takes to bring everything into the lake."""
+    url, nothing = "http://127.0.0.1:1", SecretStr("none is asked")
+    broker = Served(
+        base_url=url, data_url=url, key_id="none", secret=nothing, clock=lake.clock, random=Random(7), slug=SLUG
+    )
+    broker.orders_pages, broker.activities_pages = orders, activities
+    puller, now = Puller(lake, broker, lambda: None), lake.clock.now()
     began = time.perf_counter()
-    now = lake.clock.now()
-    for page in orders:
-        await lake.write_orders([translate.order(raw) for raw in page], cursor=Cursor(now))
-    for page in activities:
-        await lake.write_activities([translate.activity(raw) for raw in page], cursor=Cursor(now))
+    await catch_up_orders(puller, started_at=now, on_page=lambda *_: None)
+    await catch_up_activities(puller, started_at=now, overlap_from=lambda at: at, on_page=lambda *_: None)
     return time.perf_counter() - began
 
 

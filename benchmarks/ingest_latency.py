@@ -1,8 +1,8 @@
 """How long a stream event takes to become a committed row, beside a bare insert and commit of the same rows.
 
-Ours: the simulated broker in a process of its own emits events over its websocket; they are read, translated and
-written as the stream worker does it; the time counts from the broker's own stamp of the event to the return of the
-commit. The floor: at the same rate, one plain INSERT of the finished row and one COMMIT per event.
+Ours: a process of its own sends the simulated broker's events evenly over a websocket, stamped as they leave; they are
+read, translated and written as the stream worker does it; the time counts from that stamp to the return of the
+commit. The floor: at the same rate, one plain INSERT of a finished row and one COMMIT per event.
 
     python benchmarks/ingest_latency.py --events 5000 --rate 500
 """
@@ -10,26 +10,29 @@ commit. The floor: at the same rate, one plain INSERT of the finished row and on
 from __future__ import annotations
 
 import argparse
-import os
-import socket
+import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import anyio
-import httpx
+import msgspec
 import psycopg
+from coldharbour_plugins.simulator.broker import SimulatedBroker
 from psycopg import sql
 from pydantic import SecretStr
+from websockets.asyncio.server import ServerConnection, serve
 
-from coldharbour.broker import Frame, open_trade_updates
+from coldharbour.broker import open_trade_updates
 from coldharbour.clock import SystemClock
 from coldharbour.db import open_database
 from coldharbour.embedded import embedded_server
@@ -39,16 +42,6 @@ from coldharbour.schema import upgrade
 SLUG = "bench"
 GOAL_MS = 10.0
 WARM_UP = 0.1  # of the events: connections, caches and prepared statements are not what is measured
-CONFIGURATION = """
-[simulator]
-port = {port}
-price_endpoint = "tcp://127.0.0.1:*"
-history_days = 5
-state_dir = "{folder}/simulator"
-[destinations.bench]
-simulated = true
-initial_deposit = 1000000
-"""
 
 
 @dataclass
@@ -67,27 +60,19 @@ class Times:
         return f"{self.name} p50 {self.percentile(50):.2f} ms, p99 {self.percentile(99):.2f} ms"
 
 
-async def ours(lake: Lake, port: int, events: int, rate: float) -> Times:
-    """Return the times from the broker's stamp to the commit."""
+async def ours(lake: Lake, port: int, events: int) -> Times:
+    """Return the times from an event's leaving to its commit."""
     times = Times("stream event to committed row:")
     url, secret = f"ws://127.0.0.1:{port}/stream", SecretStr("simulator")
     async with open_trade_updates(url, f"SIM-{SLUG}", secret, clock=lake.clock, slug=SLUG) as updates:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-            order = {"account": SLUG, "events": events, "rate": rate}
-            (await http.post("/sim/burst", json=order)).raise_for_status()
         async for frames in updates.batches():
             await lake.write_frames(frames)
             committed_at = lake.clock.now()
-            times.each_ms += [(committed_at - _stamp(frame)).total_seconds() * 1000 for frame in frames]
+            sent_at = [frame.update.at for frame in frames if frame.update and frame.update.at]
+            times.each_ms += [(committed_at - at).total_seconds() * 1000 for at in sent_at]
             if len(times.each_ms) >= events:
-                return times
+                break
     return times
-
-
-def _stamp(frame: Frame) -> datetime:
-    assert frame.update is not None
-    assert frame.update.timestamp is not None
-    return frame.update.timestamp
 
 
 async def floor(conninfo: str, rate: float) -> Times:
@@ -121,36 +106,58 @@ async def _inserts(conn: psycopg.AsyncConnection, table: str) -> tuple[sql.Compo
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[tuple[str, Lake, int]]:
-    """Lend a lake on a server of its own, and a simulated broker that trades only when it is told to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    config = folder / "bench.toml"
-    config.write_text(CONFIGURATION.format(folder=folder, port=port))
+async def opened_lake(folder: Path) -> AsyncIterator[tuple[str, Lake]]:
+    """Lend an empty lake on a database server of its own, with fsync as in production."""
     async with embedded_server(folder / "postgres") as conninfo:
         await anyio.to_thread.run_sync(upgrade, conninfo, (), [SLUG])
-        command = [sys.executable, "-m", "coldharbour", "sim", "--config", str(config)]
-        async with (
-            await anyio.open_process(command, stdout=None, stderr=None, env=dict(os.environ)) as simulator,
-            open_database(conninfo, name="bench", clock=SystemClock()) as db,
-        ):
-            await _quiet(port)
-            yield conninfo, Lake(SLUG, db, SystemClock()), port
-            simulator.terminate()
+        async with open_database(conninfo, name="bench", clock=SystemClock()) as db:
+            yield conninfo, Lake(SLUG, db, SystemClock())
 
 
-async def _quiet(port: int) -> None:
-    """Return when the simulator answers, its traders switched off."""
-    with anyio.fail_after(30):
-        while True:
-            try:
-                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-                    (await http.put("/sim/trader", json={"on": False})).raise_for_status()
-            except httpx.TransportError:
-                await anyio.sleep(0.1)
-            else:
-                return
+@contextmanager
+def sending(events: int, rate: float) -> Iterator[int]:
+    """Send events from a process of its own, to whoever connects; yields its port."""
+    ours, theirs = multiprocessing.Pipe()
+    sender = multiprocessing.get_context("spawn").Process(target=_send, args=(theirs, events, rate), daemon=True)
+    sender.start()
+    try:
+        yield int(ours.recv())
+    finally:
+        sender.terminate()
+        sender.join()
+
+
+def _send(pipe: Connection, events: int, rate: float) -> None:
+    anyio.run(_serve, pipe, _events(events), rate)
+
+
+def _events(count: int) -> list[dict[str, Any]]:
+    """Return what the simulated broker's stream says while it trades brackets."""
+    broker = SimulatedBroker(
+        seed=7, accounts={SLUG: Decimal(10_000_000)}, clock=SystemClock(), history_days=5, trading=False
+    )
+    told: list[dict[str, Any]] = []
+    broker.accounts[SLUG].listen(lambda event: told.append(dict(event)))
+    broker.accounts[SLUG].burst(count)
+    return told
+
+
+async def _serve(pipe: Connection, events: list[dict[str, Any]], rate: float) -> None:
+    async def talk(peer: ServerConnection) -> None:
+        await peer.recv()
+        await peer.send(b'{"stream":"authorization","data":{"status":"authorized","action":"authenticate"}}')
+        await peer.recv()
+        await peer.send(b'{"stream":"listening","data":{"streams":["trade_updates"]}}')
+        began = time.perf_counter()
+        for number, event in enumerate(events):
+            await anyio.sleep(max(began + number / rate - time.perf_counter(), 0))
+            event["at"] = datetime.now(UTC).isoformat()
+            await peer.send(msgspec.json.encode({"stream": "trade_updates", "data": event}))
+        await peer.wait_closed()
+
+    async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+        pipe.send(server.sockets[0].getsockname()[1])
+        await anyio.sleep_forever()
 
 
 async def main() -> int:
@@ -161,9 +168,10 @@ async def main() -> int:
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="coldharbour-bench-") as folder:
         Path(folder).chmod(0o711)  # noqa: ASYNC240 - before anything runs; the database's own user must get in
-        async with opened(Path(folder)) as (conninfo, lake, port):
-            measured = await ours(lake, port, given.events, given.rate)
-            bare = await floor(conninfo, given.rate)
+        with sending(given.events, given.rate) as port:
+            async with opened_lake(Path(folder)) as (conninfo, lake):
+                measured = await ours(lake, port, given.events)
+                bare = await floor(conninfo, given.rate)
     print(f"{measured}; {bare}; ratio of p99 {measured.percentile(99) / bare.percentile(99):.1f}, "
           f"at {given.rate:g} events/s, goal {GOAL_MS:g} ms")  # fmt: skip
     return 0 if measured.percentile(99) <= GOAL_MS else 1

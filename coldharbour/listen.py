@@ -104,6 +104,7 @@ class Listener:
         self._proven_at = clock.monotonic()
         self._delays = backoff()
         self._lost = False
+        self._closed = False
 
     def subscribe(self, *channels: str) -> Subscription:
         """Return the notes of these channels from now on. Raises ValueError for an impossible name."""
@@ -129,17 +130,20 @@ class Listener:
 
     def close(self) -> None:
         """End every subscription, and every call that waits for the server."""
+        self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
         if self._conn:
             cut(self._conn)
 
     async def run(self) -> None:
-        """Listen until cancelled, whatever happens to the server."""
-        while True:
+        """Listen until cancelled or closed, whatever happens to the server."""
+        while not self._closed:
             try:
                 await self._listen()
             except psycopg.OperationalError as error:
+                if self._closed:
+                    return
                 if not self._lost:
                     log.warning("db.listener_lost", reason=one_line(error))
                 self._lost = True

@@ -12,11 +12,12 @@ from uuid import UUID
 
 import structlog
 
-from coldharbour.broker import Activity, Broker, NotFound, Priority
+from coldharbour.broker import Activity, Broker, Malformed, NotFound, Priority
 from coldharbour.lake import store
 from coldharbour.lake.store import Cursor, Recorded
 from coldharbour.lake.writer import Lake
 
+ACTIVITIES_AT_ONCE = 500  # the broker's pages are small: five of them are written in one transaction
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger(__name__)
@@ -152,14 +153,20 @@ async def catch_up_activities(
     token = cursor.token if cursor else None
     since = overlap_from(cursor.position) if cursor and token is None else None
     reached = cursor.position if cursor else LONG_AGO
-    walk = puller.broker.walk_activities(since, page_token=token, priority=puller.priority)
-    async for page in walk:
+    found: list[Activity] = []
+    malformed: list[Malformed] = []
+    async for page in puller.broker.walk_activities(since, page_token=token, priority=puller.priority):
         puller.alive()
-        reached = max([reached, *(moment for moment in map(_moment, page.activities) if moment)])
+        found += page.activities
+        malformed += page.malformed
+        if len(found) < ACTIVITIES_AT_ONCE and not page.complete:
+            continue
+        reached = max([reached, *(moment for moment in map(_moment, found) if moment)])
         moved = Cursor(reached, None, started_at) if page.complete else Cursor(reached, page.next_token)
-        await lake.write_activities(page.activities, page.malformed, cursor=moved)
-        rows += len(page.activities)
+        await lake.write_activities(found, malformed, cursor=moved)
+        rows += len(found)
         on_page(reached, rows)
+        found, malformed = [], []
     return rows
 
 

@@ -270,9 +270,11 @@ APPEND_FRAMES = sql.SQL("""
 """)
 
 FRAMES_TOLD_BEFORE = sql.SQL("""
-    select event, order_id::text, execution_id, frame from {events}
-    where destination = %s and execution_id = any(%s) and event is not null and order_id is not null
-    order by id desc
+    select told.* from unnest(%s::text[]) as wanted(execution_id) cross join lateral (
+        select id, event, order_id::text, execution_id, frame from {events}
+        where destination = %s and execution_id = wanted.execution_id and event is not null and order_id is not null
+        offset 0
+    ) as told
 """)
 
 
@@ -313,16 +315,21 @@ def _compose(template: sql.SQL, **parts: sql.Composable) -> bytes:
 _statements = cache(Statements)
 
 
-async def record(conn: AsyncConnection, slug: str, harvest: Harvest, now: datetime) -> Recorded:
+async def record(
+    conn: AsyncConnection, slug: str, harvest: Harvest, now: datetime, *, alive_at: datetime | None = None
+) -> Recorded:
     """Write a combined harvest; what is already there, or older than what is there, changes nothing.
 
-    Writers of one account take turns from here to the end of their transactions.
+    Writers of one account take turns from here to the end of their transactions. alive_at: up to when the stream
+    has delivered with this.
     """
     async with conn.pipeline():
         await conn.execute(TAKE_TURN, [slug])
         orders = await _upsert_orders(conn, slug, harvest.orders)
         activities = await _upsert_activities(conn, slug, harvest.activities, now)
         families = await _find_families(conn, slug, harvest)
+        if alive_at is not None:
+            await mark_stream_alive(conn, slug, alive_at)
         recorded = Recorded()
         if orders is not None:
             recorded += _recorded_orders(await orders.fetchall())
@@ -394,11 +401,16 @@ async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame
     await conn.execute(_statements(slug).append_frames, [slug, *map(list, columns)])
 
 
-async def frames_told_before(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> dict[Telling, bytes]:
-    """Return the first frame that told each of these events, where there was one before."""
-    execution_ids = [frame.execution_id for frame in frames if frame.telling]
-    result = await conn.execute(_statements(slug).frames_told_before, [slug, execution_ids])
-    return {(event, order_id, execution_id): raw async for event, order_id, execution_id, raw in result}
+async def ask_what_was_told(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> AsyncCursor:
+    """Ask which events of these were told by frames before; `told` reads the answer."""
+    execution_ids = {frame.execution_id for frame in frames if frame.telling}
+    return await conn.execute(_statements(slug).frames_told_before, [list(execution_ids), slug])
+
+
+async def told(answer: AsyncCursor) -> dict[Telling, bytes]:
+    """Return the first frame that told each event."""
+    latest_first = sorted(await answer.fetchall(), reverse=True)
+    return {(event, order_id, execution_id): raw for _, event, order_id, execution_id, raw in latest_first}
 
 
 async def quarantine(

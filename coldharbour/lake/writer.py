@@ -59,12 +59,14 @@ class Lake:
     async def _write_frames(self, frames: Sequence[StreamFrame]) -> Recorded:
         rows = [_frame_row(frame) for frame in frames]
         async with self.db.transaction() as conn:
-            told = await store.frames_told_before(conn, self.slug, rows)
-            harvests, unreadable = _read_frames(frames, rows, told)
-            await store.append_frames(conn, self.slug, rows)
-            recorded = await store.record(conn, self.slug, combine(harvests), self.clock.now())
+            async with conn.pipeline():
+                told = await store.ask_what_was_told(conn, self.slug, rows)
+                await store.append_frames(conn, self.slug, rows)
+                harvests, unreadable = _read_frames(frames, rows, await store.told(told))
+            recorded = await store.record(
+                conn, self.slug, combine(harvests), self.clock.now(), alive_at=frames[-1].received_at
+            )
             quarantined = await self._put_aside(conn, unreadable, "stream")
-            await store.mark_stream_alive(conn, self.slug, frames[-1].received_at)
         await self._tell(recorded, quarantined, "stream", wake=True)
         return recorded
 

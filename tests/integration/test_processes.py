@@ -109,6 +109,23 @@ class TestComingBack:
             assert '"event": "process.ended"' in running.said()
             assert '"service": "ingest"' in running.said()
 
+    def test_a_standby_records_on_when_the_first_node_is_killed(self, demo: Installation) -> None:
+        with (
+            demo.started("run", "--service", "sim"),
+            demo.started("run", "--service", "ingest") as first,
+        ):
+            conninfo = demo.call("db", "url").stdout.strip()
+            eventually(lambda: recorder(conninfo) == first.process.pid, what=first.said)
+            with demo.started("run", "--service", "ingest") as second:
+                eventually(lambda: lease_sessions(conninfo) == 2, what=second.said)
+
+                first.process.kill()
+                eventually(lambda: recorder(conninfo) == second.process.pid, 15, second.said)
+                before = recorded_frames(demo, conninfo)
+                demo.trade(events=50)
+
+                eventually(lambda: recorded_frames(demo, conninfo) >= before + 50, what=second.said)
+
     def test_a_process_whose_workers_all_gave_up_ends_with_3(self, demo: Installation) -> None:
         plugins = demo.folder / "plugins"
         plugins.mkdir()
@@ -165,6 +182,25 @@ class Supervisord:
 def recorded_frames(demo: Installation, conninfo: str) -> int:
     with psycopg.connect(conninfo) as conn:
         [count] = conn.execute("select count(*) from account_activities.raw_events_paper").fetchone() or [0]
+    return int(count)
+
+
+def recorder(conninfo: str) -> int | None:
+    """Return the pid of the process whose stream worker is ready."""
+    query = "select pid from accounts.worker_status where (destination, kind, state) = ('paper', 'stream', 'ready')"
+    with psycopg.connect(conninfo) as conn:
+        try:
+            row = conn.execute(query).fetchone()
+        except psycopg.errors.UndefinedTable:  # the node has not made them yet
+            return None
+    return row[0] if row else None
+
+
+def lease_sessions(conninfo: str) -> int:
+    """Return how many processes hold leases, or wait for them."""
+    query = "select count(*) from pg_stat_activity where application_name like 'coldharbour/%leases'"
+    with psycopg.connect(conninfo) as conn:
+        [count] = conn.execute(query).fetchone() or [0]
     return int(count)
 
 
