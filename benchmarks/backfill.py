@@ -72,14 +72,14 @@ class Served(Broker):
     orders_pages: list[list[bytes]]
     activities_pages: list[list[bytes]]
 
-    async def walk_orders(self, *_: object, **__: object) -> AsyncIterator[OrdersPage]:  # type: ignore[override]
+    async def walk_orders(self, *_: object, **__: object) -> AsyncIterator[OrdersPage]:
         """Yield the pages, each translated as it is asked for."""
         for page in self.orders_pages:
             rows = tuple(map(translate.order, page))
             yield OrdersPage(orders=rows, malformed=(), resume_after=rows[-1].submitted_at, complete=False)
         yield OrdersPage(orders=(), malformed=(), resume_after=None, complete=True)
 
-    async def walk_activities(self, *_: object, **__: object) -> AsyncIterator[ActivitiesPage]:  # type: ignore[override]
+    async def walk_activities(self, *_: object, **__: object) -> AsyncIterator[ActivitiesPage]:
         """Yield the pages, each translated as it is asked for."""
         for page in self.activities_pages:
             rows = tuple(map(translate.activity, page))

