@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from coldharbour.activity_types import performance_types
 from coldharbour.sections import DestinationSettings, Settings, SimulatorSettings
 
 RESERVED_SLUGS = frozenset({"healthz", "readyz", "metrics", "schema", "static", "login", "logout", "stream", "api"})
@@ -33,6 +34,12 @@ class Destination(BaseModel, frozen=True, arbitrary_types_allowed=True):
     armed: bool
     simulated: bool
     requests_per_min: int
+    cash_flow_types: tuple[str, ...] = ()
+
+    @property
+    def performance_types(self) -> frozenset[str]:
+        """The activity types that change profit; every other cash type moves the balance alone (domain.md 6)."""
+        return performance_types(self.cash_flow_types)
 
     @property
     def market(self) -> str:
@@ -74,7 +81,7 @@ def resolve(file: Path, key: str, settings: Settings, environ: Mapping[str, str]
     return Destination(
         key=key, name=name, slug=slug, base_url=base_url, data_url=data_url, key_id=key_id, secret=secret,
         **written.model_dump(include={"initial_deposit", "disable_session_sleep", "armed", "simulated",
-                                      "requests_per_min"}),
+                                      "requests_per_min", "cash_flow_types"}),
     )  # fmt: skip
 
 

@@ -6,8 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from coldharbour.activity_types import NoSuchType, performance_types
 
 ENV_PREFIX = "COLDHARBOUR_"
 PAPER_URL = "https://paper-api.alpaca.markets"
@@ -89,7 +92,19 @@ class DestinationSettings(Section):
     simulated: bool = Field(False, description="Use the URLs and keys of [simulator].")
     allow_custom_broker: bool = Field(False, description="Permit URLs that are not Alpaca's (never with live keys).")
     requests_per_min: int = Field(200, gt=0, description="The account's REST budget at the broker.")
+    cash_flow_types: tuple[str, ...] = Field(
+        (), description="Activity types that count as profit or loss, in place of the usual ones."
+    )
     workers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Overrides of [workers.<kind>].")
+
+    @field_validator("cash_flow_types")
+    @classmethod
+    def _are_types(cls, written: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            performance_types(written)
+        except NoSuchType as error:
+            raise PydanticCustomError("no_such_type", "{problem}", {"problem": str(error)}) from error
+        return written
 
 
 class Settings(BaseSettings):

@@ -47,6 +47,11 @@ KNOWN_VARIABLES = {
     "ZMQ_SIP_STREAM_ENDPOINT": ("feed", "endpoint"),
     "PORT": ("web", "port"),
 }
+# Names operators know that set the default of every destination.
+DESTINATION_VARIABLES = {
+    "DISABLE_SESSION_SLEEP": "disable_session_sleep",
+    "CASH_FLOW_TYPES": "cash_flow_types",
+}
 
 
 class Configuration(BaseModel, frozen=True, arbitrary_types_allowed=True):
@@ -78,7 +83,7 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Configuration:
         settings = _validate(table, environ)
     except ValidationError as error:
         problems += [_problem(file, environ, detail) for detail in error.errors()]
-        raise BadConfig(problems) from None
+        raise BadConfig(list(dict.fromkeys(problems))) from None
     except SettingsError as error:
         raise BadConfig([*problems, _unreadable_variable(environ, error)]) from None
     if not settings.destinations:
@@ -119,13 +124,22 @@ def _with_known_variables(table: dict[str, Any], environ: Mapping[str, str]) -> 
         written = table.get(section, {})
         if (value := secret_text(variable, environ)) and isinstance(written, dict):
             table[section] = written | {key: value}
-    destinations = table.get("destinations")
-    if environ.get("DISABLE_SESSION_SLEEP") and isinstance(destinations, dict):
-        awake = {"disable_session_sleep": environ["DISABLE_SESSION_SLEEP"]}
+    destinations, defaults = table.get("destinations"), _defaults(environ)
+    if isinstance(destinations, dict):
         table["destinations"] = {
-            key: awake | written if isinstance(written, dict) else written for key, written in destinations.items()
+            key: defaults | written if isinstance(written, dict) else written for key, written in destinations.items()
         }
     return table
+
+
+def _defaults(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the environment says for every destination: a list is written with commas."""
+    said: dict[str, Any] = {
+        key: environ[variable] for variable, key in DESTINATION_VARIABLES.items() if environ.get(variable)
+    }
+    if "cash_flow_types" in said:
+        said["cash_flow_types"] = said["cash_flow_types"].split(",")
+    return said
 
 
 def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -163,7 +177,14 @@ def _problem(file: Path, environ: Mapping[str, str], detail: Any) -> str:
     for variable in (ENV_PREFIX + "__".join(path).upper(), *known):
         if environ.get(variable):
             return f"environment: {variable}: {message}"
+    for variable, key in DESTINATION_VARIABLES.items():
+        if path[0] == "destinations" and path[2:3] == [key] and _is_said(detail["input"], _defaults(environ).get(key)):
+            return f"environment: {variable}: {message}"
     return f"{file}: {'.'.join(path)}: {message}"
+
+
+def _is_said(value: object, said: object) -> bool:
+    return said is not None and (list(value) if isinstance(value, tuple) else value) == said
 
 
 def _unreadable_variable(environ: Mapping[str, str], error: SettingsError) -> str:

@@ -94,6 +94,16 @@ class TestSources:
 
         assert not configuration.destination("paper").disable_session_sleep
 
+    def test_what_counts_as_profit_is_replaced_or_changed_for_every_destination_or_for_one(self, file: Path) -> None:
+        text = f"{DEMO}[destinations.swing]\nsimulated = true\ncash_flow_types = ['+SWP', '-ptc']"
+
+        paper, swing = load(file, text, {"CASH_FLOW_TYPES": "div, FEE"}).destinations
+        [usual] = load(file, DEMO).destinations
+
+        assert paper.performance_types == {"DIV", "FEE"}
+        assert swing.performance_types == usual.performance_types - {"PTC"} | {"SWP"}
+        assert {"DIV", "FEE", "INT", "PTC"} < usual.performance_types
+
     def test_a_destination_is_found_by_its_key_its_slug_and_its_name(self, file: Path) -> None:
         configuration = load(file, f"{DEMO}name = 'Cold Harbour v1.0'")
 
@@ -224,6 +234,28 @@ class TestProblems:
             "harbour.toml: web: must be a table: write [web]",
             "harbour.toml: destinations.paper: must be a table: write [destinations.paper]",
         ]
+
+    @pytest.mark.parametrize(
+        ("written", "problem"),
+        [
+            ("DIV,DVI", "unknown activity type 'DVI': known are ACATC, CFEE, CGD, "),
+            ("DIV,,FEE", "unknown activity type '': known are "),
+            ("FEE,-PTC", "mixes FEE with -PTC: write + or - before each name, or before none"),
+            ("DIV,FILL", "shares move with FILL, which is neither profit nor deposit: leave it out"),
+            ("+JNLS", "shares move with JNLS, which is neither profit nor deposit: leave it out"),
+        ],
+    )
+    def test_cash_flow_types_that_cannot_be_meant_are_refused_once(
+        self, file: Path, written: str, problem: str
+    ) -> None:
+        [found] = problems(file, f"{DEMO}[destinations.swing]\nsimulated = true", {"CASH_FLOW_TYPES": written})
+
+        assert found.startswith(f"environment: CASH_FLOW_TYPES: {problem}")
+
+    def test_cash_flow_types_of_a_file_are_refused_there(self, file: Path) -> None:
+        [found] = problems(file, f"{DEMO}cash_flow_types = ['DVI']", {"CASH_FLOW_TYPES": "DIV"})
+
+        assert found.startswith("harbour.toml: destinations.paper.cash_flow_types: unknown activity type 'DVI': ")
 
     def test_a_file_without_destinations_is_refused(self, file: Path) -> None:
         assert problems(file, "") == ["harbour.toml: destinations: none configured: add a table [destinations.<name>]"]
