@@ -98,7 +98,7 @@ def day_of(activity: Activity) -> date | None:
 
 def problem_of(activity: Activity) -> str | None:
     """Return why an activity cannot be counted, None if it can; nothing that is missing is ever guessed."""
-    if day_of(activity) is None:
+    if activity.date is None and activity.transaction_time is None:
         return "it has neither a date nor a time"
     if activity.activity_type == FILL:
         is_whole = activity.symbol and activity.side and activity.qty is not None and activity.price is not None
@@ -106,6 +106,14 @@ def problem_of(activity: Activity) -> str | None:
     if move_kind(activity.activity_type) is None:
         return None if activity.net_amount is not None else "it has no amount"
     return None if activity.net_amount or (activity.symbol and activity.qty) else "shares without symbol or quantity"
+
+
+def counted_day(activity: Activity) -> date | None:
+    """Return the New York day on which an activity counts; None if it does not: canceled, or `problem_of` refuses it.
+
+    Source: domain.md 6.
+    """
+    return None if is_canceled(activity) or problem_of(activity) else day_of(activity)
 
 
 def move_kind(activity_type: str) -> MoveKind | None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from coldharbour.activity_types import FILL, PERFORMANCE
-from coldharbour.live.cash import Activity, cash_effect, day_of, is_canceled, is_external, move_kind, share_effect
+from coldharbour.live.cash import Activity, cash_effect, counted_day, is_external, move_kind, share_effect
 from coldharbour.live.model import ZERO, MoveKind
 from coldharbour.metrics import performance
 from coldharbour.metrics.model import DayEnd, EquityPoint
@@ -51,15 +51,15 @@ def daily_equity(
 ) -> list[EquityPoint]:
     """Return the account at the close of every session, from the one of its first activity.
 
-    activities: in any order, those of the broker or of the lake; canceled ones do not count, and neither does one
-    without a day. closes: by symbol and session day, per share, raw: a split changes the quantity. The last one known
-    is carried forward (through a split in proportion, which is worth nothing); a symbol that has none makes its days
-    incomplete, names itself there and leaves its value out.
-    sessions: days on which the market opens, ascending; what happens between two of them counts in the later one,
-    what happens after the last in none. performance_types: the activity types that change profit; all other cash
-    is an external flow. open_session: the session that has not closed yet, whose point is provisional. start: go on
-    behind this session instead of beginning; then neither earlier activities nor earlier sessions are looked at,
-    and the points are those that a replay of everything would give. rf: riskless return of one day, a fraction.
+    activities: in any order, those of the broker or of the lake, as far as `counted_day` lets them count. closes: by
+    symbol and session day, per share, raw: a split changes the quantity. The last one known is carried forward
+    (through a split in proportion, since it is worth nothing); a symbol that has none makes its days incomplete,
+    names itself there and leaves its value out. sessions: days on which the market opens, ascending; what happens
+    between two of them counts in the later one, what happens after the last in none. performance_types: the
+    activity types that change profit; all other cash is an external flow. open_session: the session that has not
+    closed yet, whose point is provisional. start: go on behind this session instead of beginning; then neither
+    earlier activities nor earlier sessions are looked at, and the points are those that a replay of everything would
+    give. rf: riskless return of one day, a fraction.
 
     Money is exact and unrounded, in account currency; returns are fractions. Source: domain.md 6, 7 Daily.
 
@@ -93,7 +93,8 @@ def book_sessions(
     places: dict[date, int] = {}
     begins = len(books) if after is None else 0
     for activity in activities:
-        if is_canceled(activity) or (day := day_of(activity)) is None or (after is not None and day <= after):
+        day = counted_day(activity)
+        if day is None or (after is not None and day <= after):
             continue
         place = places.get(day)
         if place is None:
@@ -143,8 +144,8 @@ def close_session(
     _move(held, book.moves)
     prices, missing = _prices({**held, **book.transfers}, known, closes, book.session_date)
     cash = (before.point.cash if before else ZERO) + book.cash
-    value = _worth(held, prices)
-    flows = book.flows + _worth(book.transfers, prices)
+    value = worth(held, prices)
+    flows = book.flows + worth(book.transfers, prices)
     gained = performance.daily_return(cash + value, before.point.deposit, flows) if before else 0.0
     growth = (before.growth if before else 1.0) * (1 + gained)
     peak = max(before.peak if before else 1.0, growth)
@@ -194,7 +195,7 @@ def _book(book: SessionBook, activity: Activity, performance_types: Set[str]) ->
 
 def split_prices(
     prices: Mapping[str, Decimal], held: Mapping[str, Decimal], splits: Mapping[str, Decimal]
-) -> Mapping[str, Decimal]:
+) -> dict[str, Decimal]:
     """Return what a share is worth after its holding became another number of shares, as much in all as before.
 
     prices: per share before. held: signed shares before. splits: signed shares added. Source: domain.md 6.
@@ -240,5 +241,6 @@ def _newest(series: Mapping[date, Decimal], day: date) -> Decimal | None:
     return None if newest is None else series[newest]
 
 
-def _worth(shares: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> Decimal:
+def worth(shares: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> Decimal:
+    """Return the sum of qty*price over the symbols that have a price; short positions count negative."""
     return sum((qty * prices[symbol] for symbol, qty in shares.items() if symbol in prices), ZERO)

@@ -10,9 +10,9 @@ from typing import Final
 
 from coldharbour.activity_types import FILL, PERFORMANCE
 from coldharbour.broker.model import Bar
-from coldharbour.live.cash import Activity, cash_effect, day_of, is_canceled, is_external, move_kind, share_effect
+from coldharbour.live.cash import Activity, cash_effect, counted_day, is_external, move_kind, share_effect
 from coldharbour.live.model import ZERO, MoveKind
-from coldharbour.metrics.equity import split_prices
+from coldharbour.metrics.equity import split_prices, worth
 from coldharbour.metrics.model import DayEnd, IntradayPoint
 
 MINUTE: Final = timedelta(minutes=1)
@@ -79,7 +79,7 @@ def _in_order(
     counted = [
         (activity.transaction_time or AT_ONCE, activity)
         for activity in activities
-        if not is_canceled(activity) and after < (day_of(activity) or date.min) <= session_date
+        if (day := counted_day(activity)) is not None and after < day <= session_date
     ]
     return sorted(counted, key=lambda timed: (timed[0], timed[1].id))
 
@@ -107,22 +107,24 @@ class _Account:
             self.flows += amount
         if not shares or not symbol:
             return
-        if activity.activity_type == FILL:
-            self.known |= {symbol: activity.price} if activity.price is not None else {}
+        if activity.activity_type == FILL and activity.price is not None:
+            self.known[symbol] = activity.price
         elif move_kind(activity.activity_type) is MoveKind.TRANSFER:
             self.transferred[symbol] = self.transferred.get(symbol, ZERO) + shares
         else:
-            self.known = {**split_prices(self.known, self.held, {symbol: shares})}
+            self.known = split_prices(self.known, self.held, {symbol: shares})
         self.held[symbol] = self.held.get(symbol, ZERO) + shares
 
     def point(
-        self, session_date: date, at: datetime, prices: Mapping[str, Decimal | None], opening: DayEnd | None
+        self, session_date: date, at: datetime, told: Mapping[str, Decimal | None], opening: DayEnd | None
     ) -> IntradayPoint:
-        equity = self.cash + self._worth(self.held, prices)
-        flows = self.flows + self._worth(self.transferred, prices)
+        prices = {**self.known, **{symbol: price for symbol, price in told.items() if price is not None}}
+        equity = self.cash + worth(self.held, prices)
+        flows = self.flows + worth(self.transferred, prices)
         before = opening.point.deposit if opening else ZERO
         profit = equity - before - flows
         gained = float(profit / before) if before > 0 else 0.0
+        counted = [symbol for shares in (self.held, self.transferred) for symbol, qty in shares.items() if qty]
         return IntradayPoint(
             session_date=session_date,
             at=at,
@@ -130,9 +132,5 @@ class _Account:
             profit=profit,
             flows=flows,
             cumulative_return=(opening.growth if opening else 1.0) * (1 + gained) - 1,
-            complete=all(symbol in prices for symbol, qty in {**self.held, **self.transferred}.items() if qty),
+            complete=all(symbol in told and symbol in prices for symbol in counted),
         )
-
-    def _worth(self, shares: Mapping[str, Decimal], prices: Mapping[str, Decimal | None]) -> Decimal:
-        priced = ((qty, prices.get(symbol) or self.known.get(symbol)) for symbol, qty in shares.items() if qty)
-        return sum((qty * price for qty, price in priced if price is not None), ZERO)
