@@ -104,14 +104,16 @@ class Database:
         self._generation = 0  # of the pooled connections: the next one begins when they are thrown away
 
     @asynccontextmanager
-    async def transaction(self, *, timeout_s: float = TRANSACTION_S) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, *, timeout_s: float = TRANSACTION_S, one_snapshot: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """Lend a connection in a transaction: committed after the block, rolled back if it raises.
 
         The block is shielded from cancellation, which would close the connection and leave the query running.
         In exchange it may take timeout_s at most, so it does nothing but talk to the database. A connection
-        that was dead already is replaced unseen. Raises Transient (StorageFull if writing is impossible) for
-        every failure that is not the caller's; after one at the commit the outcome is unknown. Other psycopg
-        errors pass.
+        that was dead already is replaced unseen. one_snapshot: all statements see the tables as of one moment.
+        Raises Transient (StorageFull if writing is impossible) for every failure that is not the caller's; after
+        one at the commit the outcome is unknown. Other psycopg errors pass.
         """
         conn, generation = await self._begin()
         try:
@@ -119,6 +121,8 @@ class Database:
                 anyio.CancelScope(shield=True, deadline=anyio.current_time() + timeout_s + 1) as scope,
                 cut_after(conn, timeout_s) as limit,
             ):
+                if one_snapshot:
+                    await conn.execute("set transaction isolation level repeatable read")
                 if timeout_s != TRANSACTION_S:
                     await _allow(conn, timeout_s)
                 yield conn

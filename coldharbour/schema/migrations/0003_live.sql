@@ -42,6 +42,23 @@ create table accounts.open_trades (
 ) partition by list (destination);
 create index open_trades_symbol on accounts.open_trades (destination, symbol);
 
+-- The extremes of lots that are gone, as the valuation left them, for the closed trades that they became.
+create table accounts.lot_extremes (
+    destination text not null,
+    parent_id text not null,
+    high_px numeric not null,
+    low_px numeric not null,
+    extremes_through timestamptz not null,
+    primary key (destination, parent_id)
+) partition by list (destination);
+
+-- How often the open trades changed, and when the broker's positions were last known whole.
+create table accounts.live_meta (
+    destination text not null primary key,
+    structure_version bigint not null default 0,
+    positions_at timestamptz
+) partition by list (destination);
+
 create table accounts.closed_trades (
     destination text not null,
     entry_lot_id text not null,
@@ -66,10 +83,13 @@ create table accounts.closed_trades (
     high_px numeric, -- extremes between entry and exit; null until they are known
     low_px numeric,
     extremes_source text check (extremes_source in ('ticks', 'bars')),
+    closes_lot boolean not null default false, -- the lot's last row, once nothing of it is left
     archived_at timestamptz not null default clock_timestamp(),
     primary key (destination, entry_lot_id, exit_order_id)
 ) partition by list (destination);
 create index closed_trades_exit on accounts.closed_trades (destination, exit_time desc);
+create index closed_trades_without_extremes on accounts.closed_trades (destination, exit_time desc)
+    where high_px is null;
 
 create table accounts.cash_flows (
     destination text not null,

@@ -1,0 +1,1 @@
+"""The broker's own positions, and where they differ from ours."""
