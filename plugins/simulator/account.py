@@ -9,15 +9,19 @@ from decimal import Decimal
 
 from .activities import activity_json
 from .blotter import Blotter, Listener
+from .bookings import Booking, book
 from .desk import Desk
-from .digits import NANO, plain
+from .digits import NANO, ZERO, cents, plain
 from .load import emit_events
 from .market import Market
+from .minutes import Holdings, Minutes
 from .orders import OPEN, Order, order_json
+from .permission import equity_of
+from .profit import realised_by_exit
 from .refusals import Refused, invalid, not_found
 from .sessions import Sessions
 from .stamps import rfc3339
-from .truth import ReplaceJudge, activity_line, checksum, order_line
+from .truth import ReplaceJudge, truth_of
 from .views import Views
 
 JSON = dict[str, object]
@@ -46,6 +50,7 @@ class SimulatedAccount:
         self.blotter = blotter
         self.desk = Desk(blotter, market, sessions)
         self.replaces = ReplaceJudge()
+        self.minutes = Minutes(self.holdings)
         self._market = market
         self._sessions = sessions
         self._now = now
@@ -216,22 +221,32 @@ class SimulatedAccount:
         self.blotter.listeners.append(callback)
         return lambda: self.blotter.listeners.remove(callback)
 
+    def book(self, booking: Booking) -> JSON:
+        """Book money or shares that come or go by hand, now; return the activity."""
+        activity = book(self.blotter, self._market, booking, self._now())
+        self._commit()
+        return activity_json(activity)
+
+    def holdings(self) -> Holdings:
+        """Return what the account has now."""
+        quantities = {symbol: held.qty for symbol, held in self.blotter.ledger.positions.items()}
+        return Holdings(equity_of(self.blotter, self._market), self.blotter.ledger.cash, quantities)
+
+    def realised(self) -> dict[str, Decimal]:
+        """Return the first-in-first-out profit of every exit so far, by its order (or transfer), in currency."""
+        return realised_by_exit(self.blotter.ledger.everything())
+
     def truth(self) -> JSON:
         """Return counts, checksums and figures to compare a copy of this account with."""
-        book, ledger = self.blotter.book, self.blotter.ledger
-        orders = book.by_id.values()
+        return truth_of(self.blotter, self.replaces)
+
+    def details(self) -> JSON:
+        """Return what is true and too long for every look: profit by exit, and what there was at each minute."""
+        realised = self.realised()
         return {
-            "orders": len(book),
-            "activities": ledger.count,
-            "fills": ledger.fill_count,
-            "orders_md5": checksum(map(order_line, orders)),
-            "activities_md5": checksum(map(activity_line, ledger.everything())),
-            "cash": plain(ledger.cash),
-            "positions": {symbol: plain(held.qty) for symbol, held in sorted(ledger.positions.items())},
-            "open_orders": sum(order.status in OPEN for order in book.live_orders()),
-            "held_orders": sum(order.status == "held" for order in book.live_orders()),
-            "events": self.blotter.event_count,
-            "replaces": {"verdicts": dict(self.replaces.counts), "wrong": self.replaces.wrong},
+            "realised_fifo": plain(cents(sum(realised.values(), ZERO))),
+            "realised_fifo_by_order": {exit_id: plain(profit) for exit_id, profit in sorted(realised.items())},
+            "minutes": self.minutes.listing(),
         }
 
     def burst(self, events: int) -> int:

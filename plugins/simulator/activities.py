@@ -7,19 +7,24 @@ from decimal import Decimal
 
 import msgspec
 
-from .digits import ZERO, plain
+from .digits import ZERO, optional, plain
 from .stamps import activity_prefix, rfc3339, rounded_to_micros
 
 JSON = dict[str, object]
 TRADE = "FILL"
 EXTERNAL = frozenset({"CSD", "CSW", "JNLC"})
+TRANSFERS = frozenset({"ACATS", "JNLS"})
+SPLIT = "SPLIT"
+MOVES = frozenset({*TRANSFERS, SPLIT})  # of shares, without a trade
 
 
 class Activity(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """A fill or a cash movement; moments are nanoseconds since 1970.
 
     at: when it happened (fills, whole microseconds) or was booked (everything else). visible: when REST
-    begins to show it. net_amount: signed effect on cash. position_qty: signed position after a fill.
+    begins to show it. net_amount: signed effect on cash. qty: shares of a fill, signed shares of a move, shares
+    that a dividend is paid on. price: per share, of a fill or of a transfer's shares. position_qty: signed
+    position after a fill.
     """
 
     id: str
@@ -50,15 +55,20 @@ class Activity(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
     @property
     def is_external(self) -> bool:
-        """Return whether it moves money in or out, and is no profit or loss."""
-        return self.type in EXTERNAL
+        """Return whether it moves money or shares in or out, and is no profit or loss."""
+        return self.type in EXTERNAL or self.type in TRANSFERS
+
+    @property
+    def flow(self) -> Decimal:
+        """Return what it brings in from outside, signed currency; shares at their price of that moment."""
+        return self.net_amount + self.signed_qty * (self.price or ZERO) if self.is_external else ZERO
 
     @property
     def signed_qty(self) -> Decimal:
-        """Return the shares this adds to the position; zero unless it is a fill."""
-        if self.qty is None or self.type != TRADE:
+        """Return the shares this adds to the position; zero unless it is a fill or a move of shares."""
+        if self.qty is None or (self.type != TRADE and self.type not in MOVES):
             return ZERO
-        return self.qty if self.side == "buy" else -self.qty
+        return -self.qty if self.side == "sell" else self.qty
 
 
 def fill_id(at: int, execution_id: str) -> str:
@@ -94,12 +104,13 @@ def _fill_json(fill: Activity) -> JSON:
 
 
 def _cash_json(activity: Activity) -> JSON:
-    optional: JSON = {
+    given: JSON = {
         "activity_sub_type": activity.sub_type,
         "symbol": activity.symbol,
         "cusip": activity.cusip,
-        "qty": None if activity.qty is None else plain(activity.qty),
-        "per_share_amount": None if activity.per_share_amount is None else plain(activity.per_share_amount),
+        "qty": optional(activity.qty),
+        "price": optional(activity.price),
+        "per_share_amount": optional(activity.per_share_amount),
         "group_id": activity.group_id,
     }
     return {
@@ -111,5 +122,5 @@ def _cash_json(activity: Activity) -> JSON:
         "status": "executed",
         "currency": "USD",
         "created_at": rfc3339(activity.at),
-        **{key: value for key, value in optional.items() if value is not None},
+        **{key: value for key, value in given.items() if value is not None},
     }

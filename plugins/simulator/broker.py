@@ -11,15 +11,17 @@ from random import Random
 from coldharbour.clock import Clock
 
 from .account import SimulatedAccount
+from .activities import Activity
 from .blotter import Blotter
+from .bookings import SplitOrder, book_split
 from .cashflows import settle_day
 from .history import HistoryWriter
 from .ids import Ids
-from .journal import VERSION, ActivityLine, Header, Journal, Line, OrderLine, SettledLine, Start
+from .journal import VERSION, ActivityLine, Header, Journal, Line, OrderLine, SettledLine, SplitLine, Start
 from .market import Market
 from .matching import Matching
 from .quirks import BrokerQuirks
-from .refusals import Refused
+from .refusals import Refused, not_found
 from .sessions import Sessions
 from .stamps import NEW_YORK, SECOND, moment_of, nanoseconds, new_york_day
 from .trader import Trader
@@ -38,7 +40,8 @@ class SimulatedBroker:
     awaited. history_days: calendar days of generated history before the first start. journal: the file that
     remembers (its name gets the configuration added); None forgets at the end. always_open: from the day of
     the first start on, every day trades around the clock; otherwise New York's calendar holds. trading:
-    whether the demo traders act; may be changed at any time.
+    whether the demo traders act; may be changed at any time. price_step_s: seconds between two moves of the
+    prices, for a clock that is turned by hand; 0 for a market that moves at any moment.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SimulatedBroker:
         journal: Path | None = None,
         always_open: bool = True,
         trading: bool = True,
+        price_step_s: int = 0,
     ) -> None:
         self.seed = seed
         self.trading = trading
@@ -68,7 +72,7 @@ class SimulatedBroker:
         first = self.anchor - timedelta(days=history_days)
         last = new_york_day(now) + CALENDAR_AHEAD
         self.sessions = Sessions(first - WARM_UP, last, self.anchor if always_open else None)
-        self.market = Market(seed, self.sessions)
+        self.market = Market(seed, self.sessions, step_s=price_step_s)
         self.accounts = {slug: self._open_account(slug, deposit, first) for slug, deposit in accounts.items()}
         self._settled = {slug: self.anchor - timedelta(days=1) for slug in accounts}
         self._recall(past)
@@ -92,6 +96,7 @@ class SimulatedBroker:
         """Bring everything to the present: agenda, prices, fills, and the demo traders."""
         now = self.now()
         for account in self.accounts.values():
+            account.minutes.begin_step(now)
             account.desk.run_due(now)
             self._settle(account, now)
         traded = self.market.advance(now)
@@ -99,7 +104,24 @@ class SimulatedBroker:
             self._matchings[slug].run(traded, now)
             if self.trading:
                 self._traders[slug].act(now)
+            self.accounts[slug].minutes.end_step(now)
         self.commit()
+
+    def split(self, order: SplitOrder) -> dict[str, Activity]:
+        """Split a stock now, for every account that holds it; return what was booked, by account.
+
+        Prices before stay as they were. No order is adjusted: Alpaca leaves the legs of brackets alone. Raises
+        Refused for an unknown symbol.
+        """
+        if order.symbol not in self.market.assets:
+            raise not_found(f"asset not found for {order.symbol}")
+        now = self.now()
+        self.market.split(order.symbol, now, order.ratio)
+        if self._journal is not None:
+            self._journal.add(SplitLine(order.symbol, now, order.ratio))
+        booked = {slug: book_split(a.blotter, self.market, order, now) for slug, a in self.accounts.items()}
+        self.commit()
+        return {slug: activity for slug, activity in booked.items() if activity is not None}
 
     def commit(self) -> None:
         """Write what changed into the journal, then tell the listeners."""
@@ -155,6 +177,8 @@ class SimulatedBroker:
                 self.accounts[line.slug].blotter.book.keep(line.order)
             elif isinstance(line, ActivityLine):
                 self.accounts[line.slug].blotter.ledger.add(line.activity)
+            elif isinstance(line, SplitLine):
+                self.market.split(line.symbol, line.at, line.ratio)
             elif isinstance(line, SettledLine):
                 self._settled[line.slug] = line.day
                 self.accounts[line.slug].blotter.ledger.take_sales(line.day)

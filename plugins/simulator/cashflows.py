@@ -29,27 +29,28 @@ def book_cash(
     description: str = "",
     asset: Asset | None = None,
     qty: Decimal | None = None,
+    price: Decimal | None = None,
     per_share: Decimal | None = None,
-) -> None:
-    """Book one cash movement of `amount` (signed currency) that counts on `day`, at the moment `at`."""
-    blotter.ledger.add(
-        Activity(
-            id=cash_id(day, blotter.ids.uuid()),
-            type=kind,
-            at=at // 1000 * 1000,
-            visible=at + int(blotter.quirks.late_activity_s * SECOND),
-            net_amount=amount,
-            symbol=None if asset is None else asset.symbol,
-            cusip=None if asset is None else asset.cusip,
-            qty=qty,
-            day=day,
-            sub_type=sub_type,
-            description=description,
-            per_share_amount=per_share,
-            group_id=blotter.ids.uuid(),
-        ),
-        now=at,
+) -> Activity:
+    """Book one movement of `amount` (signed currency) that counts on `day`, at the moment `at`; return it."""
+    activity = Activity(
+        id=cash_id(day, blotter.ids.uuid()),
+        type=kind,
+        at=at // 1000 * 1000,
+        visible=at + int(blotter.quirks.late_activity_s * SECOND),
+        net_amount=amount,
+        symbol=None if asset is None else asset.symbol,
+        cusip=None if asset is None else asset.cusip,
+        qty=qty,
+        price=price,
+        day=day,
+        sub_type=sub_type,
+        description=description,
+        per_share_amount=per_share,
+        group_id=blotter.ids.uuid(),
     )
+    blotter.ledger.add(activity, now=at)
+    return activity
 
 
 def settle_day(blotter: Blotter, market: Market, day: date, previous: date, at: int) -> None:

@@ -1,4 +1,4 @@
-"""The operator's side of the simulator under `/sim`: truth, faults, bursts, prices, proxies; trades nothing.
+"""The operator's side of the simulator under `/sim`: truth, faults, bookings, prices, proxies; trades nothing.
 
 It asks for no key, so it answers only to this machine, and never to a web page that came in under another
 name or without a JSON body.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 import anyio
@@ -24,7 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coldharbour.money import to_decimal
 
+from .account import SimulatedAccount
+from .activities import activity_json
+from .bookings import Booking, SplitOrder
 from .broker import SimulatedBroker
+from .bursts import BurstOrder, Bursts
 from .faults import FaultBoard, UnknownFaultError
 from .proxy import Address, ByteProxy
 from .refusals import Refused, not_found
@@ -33,62 +36,6 @@ JSON = dict[str, object]
 Board = NamedDependency[FaultBoard]
 Broker = NamedDependency[SimulatedBroker]
 AnyRequest = Request[Any, Any, Any]
-PACE_S = 0.005
-STRIDE_EVENTS = 200  # between two breaths of the event loop
-JOBS_KEPT = 20
-
-
-class BurstOrder(BaseModel):
-    """A request for many true events in a short time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    account: str = Field(description="Slug of the account.")
-    events: int = Field(gt=0, le=1_000_000, description="Events to produce.")
-    rate: float | None = Field(None, gt=0, description="Events a second; null = as fast as it goes.")
-
-
-@dataclass
-class Burst:
-    """One burst and how far it is. state: running or done."""
-
-    id: int
-    account: str
-    events: int
-    rate: float | None
-    sent: int = 0
-    elapsed_s: float = 0.0
-    state: str = "running"
-
-
-class Bursts:
-    """The bursts under way and the newest ones done."""
-
-    def __init__(self, broker: SimulatedBroker, tasks: anyio.abc.TaskGroup) -> None:
-        self._broker = broker
-        self._tasks = tasks
-        self._ids = count(1)
-        self.jobs: list[Burst] = []
-
-    def start(self, order: BurstOrder) -> Burst:
-        """Begin a burst in the background. Raises Refused (404) for an unknown account."""
-        if order.account not in self._broker.accounts:
-            raise not_found(f"no account {order.account}; there are {', '.join(self._broker.accounts)}")
-        job = Burst(next(self._ids), order.account, order.events, order.rate)
-        self.jobs = [*self.jobs[-JOBS_KEPT:], job]
-        self._tasks.start_soon(self._run, job)
-        return job
-
-    async def _run(self, job: Burst) -> None:
-        account, began = self._broker.accounts[job.account], anyio.current_time()
-        while job.sent < job.events:
-            job.elapsed_s = anyio.current_time() - began
-            due = job.events if job.rate is None else min(job.events, int(job.elapsed_s * job.rate) + 1)
-            if due > job.sent:
-                job.sent += account.burst(min(due - job.sent, STRIDE_EVENTS))
-            await anyio.sleep(0 if job.rate is None else PACE_S)
-        job.elapsed_s = anyio.current_time() - began
-        job.state = "done"
 
 
 class ProxyOrder(BaseModel):
@@ -144,6 +91,26 @@ class Proxies:
 def truth(broker: Broker) -> JSON:
     accounts = {slug: account.truth() for slug, account in broker.accounts.items()}
     return {"accounts": accounts, "total": _total(list(accounts.values()))}
+
+
+@get("/sim/truth/{slug:str}", sync_to_thread=False)
+def true_details(broker: Broker, slug: FromPath[str]) -> JSON:
+    """Show what one account earned by exit, and what it had at each minute."""
+    return _account(broker, slug).details()
+
+
+@post("/sim/bookings")
+async def add_booking(broker: Broker, request: AnyRequest) -> JSON:
+    """Book money or shares that come or go: `{"account": "alpha", "type": "CSD", "amount": "1000"}`."""
+    body = await _object(request)
+    return _account(broker, body.pop("account", None)).book(Booking.model_validate(body))
+
+
+@post("/sim/splits")
+async def split_stock(broker: Broker, request: AnyRequest) -> JSON:
+    """Split a stock for every account: `{"symbol": "AAPL", "ratio": "2"}`."""
+    booked = broker.split(SplitOrder.model_validate(await _object(request)))
+    return {slug: activity_json(activity) for slug, activity in booked.items()}
 
 
 @get("/sim/faults", sync_to_thread=False)
@@ -245,8 +212,9 @@ def clear_toxics(proxies: NamedDependency[Proxies], name: FromPath[str]) -> None
 
 
 CONTROL: list[HTTPRouteHandler] = [
-    truth, faults, change_faults, set_faults, bursts_so_far, burst, trader, switch_trader, prices, pin_prices,
-    proxy_list, open_proxy, close_proxy, cut_proxy, add_toxic, remove_toxic, clear_toxics,
+    truth, true_details, add_booking, split_stock, faults, change_faults, set_faults, bursts_so_far, burst,
+    trader, switch_trader, prices, pin_prices, proxy_list, open_proxy, close_proxy, cut_proxy, add_toxic,
+    remove_toxic, clear_toxics,
 ]  # fmt: skip
 
 
@@ -276,6 +244,13 @@ async def _object(request: AnyRequest) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(400, 40010000, "send a JSON object")
     return body
+
+
+def _account(broker: SimulatedBroker, slug: object) -> SimulatedAccount:
+    """Return an account. Raises Refused (404)."""
+    if not isinstance(slug, str) or slug not in broker.accounts:
+        raise not_found(f"no account {slug}; there are {', '.join(broker.accounts)}")
+    return broker.accounts[slug]
 
 
 def _price(symbol: str, value: object) -> Decimal | None:

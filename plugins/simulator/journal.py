@@ -59,7 +59,15 @@ class SettledLine(msgspec.Struct, frozen=True, tag="settled"):
     day: date
 
 
-Line = Header | Start | OrderLine | ActivityLine | SettledLine
+class SplitLine(msgspec.Struct, frozen=True, tag="split"):
+    """From a moment on, `ratio` new shares stand for one old share."""
+
+    symbol: str
+    at: int
+    ratio: Decimal
+
+
+Line = Header | Start | OrderLine | ActivityLine | SettledLine | SplitLine
 
 
 class Journal:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
-from .activities import TRADE, Activity
+from .activities import MOVES, SPLIT, TRADE, Activity
 from .digits import ZERO
 from .index import SortedIndex
 from .refusals import invalid
@@ -73,6 +73,8 @@ class Ledger:
         if activity.type == TRADE:
             self.fill_count += 1
             self._trade(activity)
+        elif activity.type in MOVES:
+            self._move(activity)
         if now is not None and activity.visible > now:
             heapq.heappush(self._late, (activity.visible, activity.id, activity))
         else:
@@ -185,10 +187,20 @@ class Ledger:
             self._show(heapq.heappop(self._late)[2])
 
     def _trade(self, fill: Activity) -> None:
-        symbol, change, price = fill.symbol or "", fill.signed_qty, fill.price or ZERO
-        if change < 0 and self._day is not None:
+        if fill.signed_qty < 0 and self._day is not None:
             money, shares = self._sales.get(self._day, (ZERO, ZERO))
-            self._sales[self._day] = (money + fill.net_amount, shares - change)
+            self._sales[self._day] = (money + fill.net_amount, shares - fill.signed_qty)
+        self._change(fill.symbol or "", fill.signed_qty, fill.price or ZERO)
+
+    def _move(self, move: Activity) -> None:
+        held = self.positions.get(move.symbol or "")
+        if move.type != SPLIT:
+            self._change(move.symbol or "", move.signed_qty, move.price or ZERO)
+        elif held is not None:  # other shares for the same money
+            held.average *= held.qty / (held.qty + move.signed_qty)
+            held.qty += move.signed_qty
+
+    def _change(self, symbol: str, change: Decimal, price: Decimal) -> None:
         held = self.positions.get(symbol)
         if held is None:
             self.positions[symbol] = Position(change, price)

@@ -7,7 +7,6 @@ import binascii
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -17,11 +16,13 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
+from .bars import Bar
 from .broker import SimulatedBroker
 from .digits import tick_of
-from .market import Bar, Market, Tick
+from .market import Market, Tick
 from .query import Query, parse_moment
 from .refusals import Refused
+from .stamps import moment_of
 
 JSON = dict[str, object]
 Arguments = NamedDependency[Query]
@@ -29,11 +30,9 @@ Broker = NamedDependency[SimulatedBroker]
 MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SAMPLES = 12  # prices looked at within a bar that still runs
 BARS_A_BREATH = 16  # a cold bar takes milliseconds, and the streams must not wait for a year of them
 TIMEFRAME = re.compile(r"(\d{1,2})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 UNITS = {"M": MINUTE, "T": MINUTE, "H": HOUR, "D": DAY}
-REGULAR = ["@"]  # the tape's word for a regular trade, which may set the last price
 
 
 @get("/v2/stocks/trades/latest", sync_to_thread=False)
@@ -86,7 +85,8 @@ MARKET_DATA: list[HTTPRouteHandler] = [latest_trades, latest_quotes, latest_bars
 def trade_row(tick: Tick) -> JSON:
     """Return a trade as the data API shows it."""
     return {
-        "t": _rfc3339(tick.at), "x": "V", "p": float(tick.price), "s": tick.size, "c": REGULAR,
+        "t": _rfc3339(tick.at), "x": "V", "p": float(tick.price), "s": tick.size,
+        "c": list(tick.conditions),
         "i": int(tick.at.timestamp() * 1000) % 2**31, "z": "C",
     }  # fmt: skip
 
@@ -140,7 +140,7 @@ def _all_bars(
     for symbol in symbols:
         if seen is not None and symbol < seen[0]:
             continue
-        now = market.last(symbol).at
+        now = moment_of(market.now)
         start = arguments.moment("start") or now.replace(hour=0, minute=0, second=0, microsecond=0)
         end = min(arguments.moment("end") or now, now)
         rows: Iterable[Bar] = _framed(market, symbol, (start, end), (count, unit))
@@ -167,48 +167,27 @@ def _period(at: datetime, count: int, unit: str) -> tuple[int, int]:
 
 
 def _bars(market: Market, symbol: str, span: tuple[datetime, datetime], step: timedelta) -> Iterator[Bar]:
-    """Yield bars up to the newest trade; the one it falls into ends with it and knows no future."""
+    """Yield bars up to the present; the one it falls into ends with it."""
     start, end = span
-    tick = market.last(symbol)
-    end = min(end, tick.at)
+    now = moment_of(market.now)
+    end = min(end, now)
     width = DAY if step >= HOUR else HOUR
     block = EPOCH + (start - EPOCH) // width * width
     while block <= end:
         following = block + width
-        if following + step <= tick.at:  # no bar of the block will ever change
+        if following + step <= now:  # no bar of the block will ever change
             for bar in _past_bars(market, symbol, block, following, step):
                 if start <= bar.at <= end:
                     yield bar
         else:
-            for bar in market.bars(symbol, max(start, block), min(end, following - MICROSECOND), step):
-                yield bar if bar.at + step <= tick.at else _running(market, bar, tick, step)
+            last = min(end, following - MICROSECOND)
+            yield from market.bars.between(symbol, max(start, block), last, step, now=market.now)
         block = following
 
 
 @lru_cache(maxsize=50_000)
 def _past_bars(market: Market, symbol: str, start: datetime, following: datetime, step: timedelta) -> tuple[Bar, ...]:
-    return tuple(market.bars(symbol, start, following - MICROSECOND, step))
-
-
-def _running(market: Market, bar: Bar, tick: Tick, step: timedelta) -> Bar:
-    """Return a bar as it is while its interval runs: the full one without what the newest trade cannot know."""
-    if step >= DAY:
-        hours = [part for part in market.bars(tick.symbol, bar.at, tick.at, HOUR) if part.at + HOUR <= tick.at]
-        prices = [price for part in hours for price in (part.low, part.high)]
-    else:
-        moments = [bar.at + step * share / SAMPLES for share in range(SAMPLES)]
-        prices = [market.price_at(tick.symbol, at) for at in moments if at <= tick.at]
-    prices += [bar.open, tick.price]
-    passed = (tick.at - bar.at) / step
-    return replace(
-        bar,
-        high=max(prices),
-        low=min(prices),
-        close=tick.price,
-        volume=int(bar.volume * passed),
-        trades=int(bar.trades * passed),
-        vwap=sum(prices, start=Decimal(0)) / len(prices),
-    )
+    return tuple(market.bars.between(symbol, start, following - MICROSECOND, step))
 
 
 def _merged(parts: list[Bar]) -> Bar:

@@ -16,7 +16,6 @@ from .faults import FaultBoard
 from .market import Market, Tick
 
 ENCODER = msgspec.msgpack.Encoder()
-REGULAR = ["@"]
 EXCLUDED = ["M"]  # an official close: a true trade report that must not set the last price
 STALE = timedelta(minutes=1)
 QUEUE_MESSAGES = 50_000  # per subscriber; a slower one loses the oldest, as on any PUB socket
@@ -54,7 +53,7 @@ def messages(ticks: Iterable[Tick], board: FaultBoard) -> Iterator[bytes]:
     for tick in ticks:
         if board.hits("price_malformed_rate"):
             yield b"\xc1 not msgpack"
-        price, conditions, at = float(tick.price), REGULAR, tick.at
+        price, conditions, at = float(tick.price), list(tick.conditions), tick.at
         if board.hits("price_bad_rate"):
             price = board.random("price").choice([0.0, -price, math.nan, price * 10])
         if board.hits("price_excluded_rate"):

@@ -28,8 +28,9 @@ from coldharbour.sections import SimulatorSettings
 
 from .account import SimulatedAccount
 from .broker import SimulatedBroker
+from .bursts import Bursts
 from .connections import Connections
-from .control import CONTROL, Bursts, Proxies, only_this_machine, render_invalid, render_unknown_faults
+from .control import CONTROL, Proxies, only_this_machine, render_invalid, render_unknown_faults
 from .faults import FaultBoard, UnknownFaultError
 from .market_data import MARKET_DATA
 from .prices import publishing_prices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -49,6 +49,7 @@ class Sessions:
         self._opens = [session.open for session in sessions]
         self._pres = [session.pre for session in sessions]
         self._by_day = {session.day: session for session in sessions}
+        self._days = [*self._by_day]
 
     def on(self, day: date) -> Session | None:
         """Return the session of a New York date."""
@@ -56,7 +57,7 @@ class Sessions:
 
     def between(self, first: date, last: date) -> list[Session]:
         """Return the sessions of a range of dates, both inclusive."""
-        return [session for session in self.all if first <= session.day <= last]
+        return [*self.all[bisect_left(self._days, first) : bisect_right(self._days, last)]]
 
     def open_at(self, ns: int) -> Session | None:
         """Return the session whose regular hours contain this moment."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from .activities import Activity
+from .blotter import Blotter
 from .digits import plain
-from .orders import STOPS, Order
+from .orders import OPEN, STOPS, Order
 
 JSON = dict[str, object]
 
@@ -87,6 +88,24 @@ class ReplaceJudge:
                     "market_price": plain(market_price),
                 }
             )
+
+
+def truth_of(blotter: Blotter, replaces: ReplaceJudge) -> JSON:
+    """Return counts, checksums and figures to compare a copy of an account with."""
+    book, ledger = blotter.book, blotter.ledger
+    return {
+        "orders": len(book),
+        "activities": ledger.count,
+        "fills": ledger.fill_count,
+        "orders_md5": checksum(map(order_line, book.by_id.values())),
+        "activities_md5": checksum(map(activity_line, ledger.everything())),
+        "cash": plain(ledger.cash),
+        "positions": {symbol: plain(held.qty) for symbol, held in sorted(ledger.positions.items())},
+        "open_orders": sum(order.status in OPEN for order in book.live_orders()),
+        "held_orders": sum(order.status == "held" for order in book.live_orders()),
+        "events": blotter.event_count,
+        "replaces": {"verdicts": dict(replaces.counts), "wrong": replaces.wrong},
+    }
 
 
 def _verdict(sign: int, old_stop: Decimal, new_stop: Decimal, market_price: Decimal, *, is_open: bool) -> str:

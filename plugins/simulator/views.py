@@ -7,7 +7,6 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
-from .activities import TRADE
 from .blotter import Blotter
 from .digits import ZERO, cents, plain
 from .ledger import Position
@@ -102,7 +101,7 @@ class Views:
         """Return a position's JSON; a short one has negative quantity, value and cost."""
         asset, price = self._market.assets[symbol], self._market.price(symbol)
         before = self._close_before(new_york_day(now))
-        lastday = price if before is None else self._market.price_ns(symbol, before.close)
+        lastday = price if before is None else self._market.close_in_todays_shares(symbol, before.close, now)
         cost, value = held.qty * held.average, held.qty * price
         profit, today = value - cost, held.qty * (price - lastday)
         free = abs(held.qty) - held_for_exits(self._blotter, symbol)
@@ -178,11 +177,10 @@ class Views:
         for label, at in grid:
             while activity is not None and activity.at <= at:
                 cash += activity.net_amount
-                if activity.type == TRADE:
+                flow += activity.flow
+                if activity.signed_qty:
                     symbol = activity.symbol or ""
                     shares[symbol] = shares.get(symbol, ZERO) + activity.signed_qty
-                elif activity.is_external:
-                    flow += activity.net_amount
                 activity = next(pending, None)
             labels.append(label // SECOND)
             equities.append(cash + self._value(shares, partial(self._market.price_ns, ns=at)))

@@ -565,6 +565,29 @@ async def test_prices_can_be_held_and_traders_switched(bench: Bench) -> None:
     assert (await bench.http.put("/sim/prices", json={"KO": -1})).status_code == 422
 
 
+async def test_money_is_booked_and_a_stock_is_split_by_hand(bench: Bench) -> None:
+    deposit = await bench.http.post("/sim/bookings", json={"account": SLUG, "type": "CSD", "amount": "1000.5"})
+    shares = await bench.http.post("/sim/bookings", json={"account": SLUG, "type": "ACATS", "symbol": "KO", "qty": 3})
+    split = await bench.http.post("/sim/splits", json={"symbol": "KO", "ratio": "2"})
+    rows = (await bench.http.get("/v2/account/activities")).json()
+    details = (await bench.http.get(f"/sim/truth/{SLUG}")).json()
+
+    booked = [deposit.json(), shares.json(), split.json()[SLUG]]
+    assert [row["activity_type"] for row in booked] == ["CSD", "ACATS", "SPLIT"]
+    assert all(row in rows for row in booked)
+    assert (await bench.http.get("/v2/positions/KO")).json()["qty"] == "6"
+    assert details.keys() == {"realised_fifo", "realised_fifo_by_order", "minutes"}
+    for path, body, status in (
+        ("bookings", {"account": "x", "type": "CSD", "amount": 1}, 404),
+        ("bookings", {"account": SLUG, "type": "CSD", "amount": "much"}, 422),
+        ("bookings", {"account": SLUG, "type": "CSD", "amount": 1, "colour": "red"}, 422),
+        ("splits", {"symbol": "NOSUCH", "ratio": 2}, 404),
+        ("splits", {"symbol": "KO", "ratio": 0}, 422),
+    ):
+        assert (await bench.http.post(f"/sim/{path}", json=body)).status_code == status, body
+    assert (await bench.http.get("/sim/truth/x")).status_code == 404
+
+
 async def test_a_proxy_before_the_simulator_takes_and_loses_toxics(bench: Bench) -> None:
     port = (await bench.http.post("/sim/proxy", json={"name": "wan"})).json()["port"]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=KEYS) as through:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from coldharbour_plugins.simulator.broker import Refused, SimulatedAccount, SimulatedBroker
+from coldharbour_plugins.simulator.digits import plain
 
 from coldharbour.clock import VirtualClock
 
@@ -84,7 +85,7 @@ class Bench:
 
     def held(self) -> str:
         """Return the signed shares of AAPL."""
-        return str(self.account.blotter.ledger.quantity("AAPL"))
+        return plain(self.account.blotter.ledger.quantity("AAPL"))
 
     def refused(self, **request: object) -> Refused:
         """Return the broker's refusal of an order."""

@@ -52,9 +52,9 @@ def test_bars_agree_with_the_path_and_with_each_other() -> None:
     path = market()
     start, end = datetime(2025, 11, 24, tzinfo=UTC), datetime(2025, 11, 28, 23, 0, tzinfo=UTC)
 
-    days = path.bars("AAPL", start, end, timedelta(days=1))
-    minutes = path.bars("AAPL", start, end, timedelta(minutes=1))
-    hour = path.bars("AAPL", start, end, timedelta(hours=1), limit=7)
+    days = path.bars.between("AAPL", start, end, timedelta(days=1))
+    minutes = path.bars.between("AAPL", start, end, timedelta(minutes=1))
+    hour = path.bars.between("AAPL", start, end, timedelta(hours=1), limit=7)
 
     assert [bar.at.isoformat()[:16] for bar in days] == [f"2025-11-{day}T05:00" for day in (24, 25, 26, 28)]
     assert len(minutes) == 3 * 390 + 210
