@@ -223,7 +223,9 @@ class SimulatedAccount:
 
     def book(self, booking: Booking) -> JSON:
         """Book money or shares that come or go by hand, now; return the activity."""
-        activity = book(self.blotter, self._market, booking, self._now())
+        now = self._now()
+        self.minutes.begin_step(now)
+        activity = book(self.blotter, self._market, booking, now)
         self._commit()
         return activity_json(activity)
 
@@ -241,7 +243,7 @@ class SimulatedAccount:
         return truth_of(self.blotter, self.replaces)
 
     def details(self) -> JSON:
-        """Return what is true and too long for every look: profit by exit, and what there was at each minute."""
+        """Return what is true and too long for every look: profit by exit, and what there was at each minute's end."""
         realised = self.realised()
         return {
             "realised_fifo": plain(cents(sum(realised.values(), ZERO))),

@@ -1,7 +1,7 @@
 """Bars: owns how the price path is cut into intervals, complete or still running; knows no tape and no page.
 
-In regular hours every interval has a bar. Outside them only those in which a price was held by hand, and they
-are never part of a daily bar.
+A bar holds the trades from its start to just before the next one's. In regular hours every interval has one.
+Outside them only those in which a price was held by hand have, and they are never part of a daily bar.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The interval of a bar: its label, and the trading it covers; moments in nanoseconds since 1970."""
+    """The interval of a bar: its label, and the trading in it, from `opening` to just before `closing` (ns)."""
 
     label: int
     opening: int
@@ -70,7 +70,8 @@ class Bars:
         for span in self._spans(symbol, nanoseconds(start), nanoseconds(end), step):
             if now is not None and span.opening > now:
                 break
-            bars.append(self._bar(symbol, span, step, span.closing if now is None else min(now, span.closing)))
+            last = span.closing - 1 if now is None else min(now, span.closing - 1)
+            bars.append(self._bar(symbol, span, step, last))
             if len(bars) == limit:
                 break
         return bars
@@ -96,7 +97,7 @@ class Bars:
     def _bar(self, symbol: str, span: Span, step: timedelta, until: int) -> Bar:
         prices = self._prices(symbol, span, until, SAMPLES.get(step, FEW))
         busy = 1 + self._path.noise(symbol, span.label // SECOND) / 2
-        volume = int(busy * (until - span.opening) / MINUTE * 2600)
+        volume = int(busy * (until + 1 - span.opening) / MINUTE * 2600)
         mean = sum(prices, Decimal(0)) / len(prices)
         return Bar(
             moment_of(span.label), prices[0], max(prices), min(prices), prices[-1], volume, volume // 90,

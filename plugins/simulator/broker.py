@@ -104,7 +104,6 @@ class SimulatedBroker:
             self._matchings[slug].run(traded, now)
             if self.trading:
                 self._traders[slug].act(now)
-            self.accounts[slug].minutes.end_step(now)
         self.commit()
 
     def split(self, order: SplitOrder) -> dict[str, Activity]:
@@ -116,6 +115,8 @@ class SimulatedBroker:
         if order.symbol not in self.market.assets:
             raise not_found(f"asset not found for {order.symbol}")
         now = self.now()
+        for account in self.accounts.values():
+            account.minutes.begin_step(now)
         self.market.split(order.symbol, now, order.ratio)
         if self._journal is not None:
             self._journal.add(SplitLine(order.symbol, now, order.ratio))

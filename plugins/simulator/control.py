@@ -95,7 +95,7 @@ def truth(broker: Broker) -> JSON:
 
 @get("/sim/truth/{slug:str}", sync_to_thread=False)
 def true_details(broker: Broker, slug: FromPath[str]) -> JSON:
-    """Show what one account earned by exit, and what it had at each minute."""
+    """Show what one account earned by exit, and what it had at each minute's end."""
     return _account(broker, slug).details()
 
 

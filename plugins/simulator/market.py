@@ -116,6 +116,6 @@ class Market:
 
     def _conditions(self, at: int) -> tuple[str, ...]:
         session = self._sessions.last_opened(at)
-        if session is None or at < session.close:
+        if session is None or at < session.close - 1:
             return REGULAR
-        return CLOSING if at == session.close else EXTENDED
+        return CLOSING if at < session.close else EXTENDED

@@ -1,4 +1,4 @@
-"""What an account had at each minute: owns the record of the newest days; values nothing itself."""
+"""What an account had when each minute ended: owns the record of the newest days; values nothing itself."""
 
 from __future__ import annotations
 
@@ -23,30 +23,26 @@ class Holdings:
 
 
 class Minutes:
-    """The account as it was at every full minute (ns) that a step of the broker crossed or hit."""
+    """The account as it was when each minute ended; a minute is known by its start, in nanoseconds."""
 
     def __init__(self, holdings: Callable[[], Holdings]) -> None:
         self._holdings = holdings
         self._rows: dict[int, Holdings] = {}
-        self._newest = 0
+        self._running = 0
 
     def __getitem__(self, minute: int) -> Holdings:
-        """Return the account at a minute. Raises KeyError for one that no step crossed, or that is too old."""
+        """Return the account at a minute's end. Raises KeyError for one without a step, or that is too old."""
         return self._rows[minute]
 
     def begin_step(self, now: int) -> None:
-        """Note, before anything happens, what stood when the newest minute began."""
+        """Note, before anything happens now, what there was when the last minute in which something did ended."""
         minute = now - now % MINUTE
-        if minute > self._newest:
-            self._newest = minute
-            self._rows[minute] = self._holdings()
+        if minute > self._running:
+            if self._running:
+                self._rows[self._running] = self._holdings()
+            self._running = minute
             if len(self._rows) > KEPT:
                 del self._rows[next(iter(self._rows))]
-
-    def end_step(self, now: int) -> None:
-        """Note what a step did at the full minute itself: it belongs to that minute."""
-        if now == self._newest:
-            self._rows[now] = self._holdings()
 
     def listing(self) -> list[JSON]:
         """Return every minute's row, oldest first; money in whole cents."""

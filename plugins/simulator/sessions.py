@@ -83,9 +83,9 @@ class Sessions:
         return self._pres[min(bisect_right(self._pres, ns), len(self.all) - 1)]
 
     def traded_at(self, ns: int) -> int:
-        """Return this moment if the exchange is open, else its newest close."""
+        """Return this moment if the exchange is open, else the last one at which it was: just before a close."""
         session = self.last_opened(ns)
-        return ns if session is None else min(ns, session.close)
+        return ns if session is None else min(ns, session.close - 1)
 
 
 def _true_sessions(first: date, last: date) -> list[Session]:

@@ -12,7 +12,7 @@ from coldharbour_plugins.simulator.sessions import Sessions
 from coldharbour_plugins.simulator.stamps import nanoseconds
 from simulated_bench import Bench
 
-MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+MICROSECOND, MINUTE, DAY = timedelta(microseconds=1), timedelta(minutes=1), timedelta(days=1)
 MIDNIGHT = datetime(2025, 11, 24, 5, 0, tzinfo=UTC)  # of Monday in New York
 PRE_OPEN, OPEN = datetime(2025, 11, 24, 9, 0, tzinfo=UTC), datetime(2025, 11, 24, 14, 30, tzinfo=UTC)
 CLOSE, POST_CLOSE = datetime(2025, 11, 24, 21, 0, tzinfo=UTC), datetime(2025, 11, 25, 1, 0, tzinfo=UTC)
@@ -53,7 +53,7 @@ def test_the_close_stands_until_the_next_opening(hours_after_close: float) -> No
     close = market.price_at("AAPL", CLOSE)
     (daily,) = market.bars.between("AAPL", MIDNIGHT, MIDNIGHT, DAY, now=market.now)
     assert market.price("AAPL") == daily.close == close
-    assert (market.last("AAPL").at, market.last("AAPL").conditions) == (CLOSE, CLOSING)
+    assert (market.last("AAPL").at, market.last("AAPL").conditions) == (CLOSE - MICROSECOND, CLOSING)
     assert bench.account.position("AAPL")["current_price"] == str(close)
     assert bench.account.holdings().equity == bench.account.blotter.ledger.cash + close
 
@@ -124,7 +124,7 @@ def test_a_running_bar_ends_with_the_present_and_grows_into_the_complete_one() -
     assert complete.low <= running.low <= running.high <= complete.high
     assert running.volume < complete.volume
     assert grown[0] == complete
-    assert grown[1].volume == 0
+    assert (grown[1].at, grown[1].open, grown[1].volume) == (OPEN + MINUTE, grown[1].close, 0)
 
 
 def test_an_extended_order_fills_before_the_open_and_any_other_waits() -> None:
@@ -162,4 +162,5 @@ def test_the_operators_prices_are_remembered_by_every_view_of_the_past() -> None
 
     minutes = bench.broker.market.bars.between("AAPL", start + MINUTE, start + 3 * MINUTE, MINUTE)
     assert [str(bar.close) for bar in minutes] == ["150.00", "160.00", "160.00"]
+    assert [str(bar.open) for bar in minutes] == ["150.00", "150.00", "160.00"]
     assert bench.broker.market.price_at("AAPL", start + MINUTE) == Decimal(150)

@@ -12,9 +12,7 @@ from coldharbour_plugins.simulator.profit import realised_by_exit
 from coldharbour_plugins.simulator.stamps import nanoseconds
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated_bench import Bench, rows, text
-
-Trade = tuple[int, str, str]
+from simulated_bench import Bench, rows
 
 
 def fill(at: int, qty: str, price: str, *, order: str = "", symbol: str = "AAPL") -> Activity:
@@ -65,37 +63,25 @@ def test_what_is_realised_and_what_is_open_is_the_cash_and_the_worth(trades: lis
     assert sum(realised_by_exit(closing).values()) == sum(activity.net_amount for activity in closing)
 
 
-def test_every_minute_is_remembered_as_it_was_when_it_began() -> None:
+def test_a_minute_is_remembered_as_it_was_when_it_ended() -> None:
     bench = Bench(datetime(2025, 11, 24, 15, 0, 30, tzinfo=UTC))
-    first = datetime(2025, 11, 24, 15, 1, tzinfo=UTC)
+    first = datetime(2025, 11, 24, 15, 0, tzinfo=UTC)
     bench.price("AAPL", "100")
     bench.place(qty=1)
     bench.settle(20)  # until 15:00:50.3
 
-    bench.clock.advance(20)  # over 15:01
+    bench.clock.advance(9.7)  # it is 15:01 now
+    bench.account.book(Booking(type="CSD", amount=Decimal(7)))
     bench.broker.market.pin("AAPL", Decimal(90))
     bench.broker.step()
-
-    row = bench.account.minutes[nanoseconds(first)]
-    assert (row.equity, row.cash, row.quantities) == (Decimal(100_000), Decimal(99_900), {"AAPL": Decimal(1)})
-    with pytest.raises(KeyError):
-        bench.account.minutes[nanoseconds(first + timedelta(minutes=1))]
-
-
-def test_what_happens_at_a_full_minute_belongs_to_it() -> None:
-    bench = Bench()
-    bench.broker.step()
-    minute = bench.clock.now() + timedelta(minutes=1)
     bench.clock.advance(60)
     bench.broker.step()
 
-    bench.account.book(Booking(type="CSD", amount=Decimal(5)))
-    bench.broker.step()
-    bench.clock.advance(0.1)
-    bench.account.book(Booking(type="CSD", amount=Decimal(7)))
-    bench.broker.step()
-
-    assert bench.account.minutes[nanoseconds(minute)].cash == 100_005
+    row, after = (bench.account.minutes[nanoseconds(first + timedelta(minutes=n))] for n in (0, 1))
+    assert (row.equity, row.cash, row.quantities) == (Decimal(100_000), Decimal(99_900), {"AAPL": Decimal(1)})
+    assert after.equity == Decimal(99_997)
+    with pytest.raises(KeyError):
+        bench.account.minutes[nanoseconds(first + timedelta(minutes=2))]
 
 
 def test_the_details_hold_profit_by_exit_and_the_minutes_in_cents() -> None:
@@ -111,8 +97,7 @@ def test_the_details_hold_profit_by_exit_and_the_minutes_in_cents() -> None:
 
     assert details["realised_fifo"] == "3.5"
     assert details["realised_fifo_by_order"] == {sold["id"]: "3.5"}
-    minutes = rows(details, "minutes")
-    assert [text(row, "at") for row in minutes] == [f"2025-11-24T15:0{n}:00Z" for n in (0, 1, 2)]
-    assert minutes[1] == {
-        "at": "2025-11-24T15:01:00Z", "equity": "100000", "cash": "99900", "positions": {"AAPL": "1"},
-    }  # fmt: skip
+    assert rows(details, "minutes") == [
+        {"at": "2025-11-24T15:00:00Z", "equity": "100000", "cash": "99900", "positions": {"AAPL": "1"}},
+        {"at": "2025-11-24T15:01:00Z", "equity": "100003.5", "cash": "100003.5", "positions": {}},
+    ]
