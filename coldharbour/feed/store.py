@@ -1,0 +1,89 @@
+"""The optional input tables of prices: trades and minute bars that somebody else collects; only ever read.
+
+They may be missing, stand on a second server, or have other columns than expected: then there is nothing to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row
+
+TRADES = ("alpaca_trade_data", ("symbol", "timestamp", "price"))
+MINUTE_BARS = ("alpaca_bars_1min", ("symbol", "timestamp", "high", "low"))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrice:
+    """The newest collected trade of a symbol. price: currency per share."""
+
+    symbol: str
+    price: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBar:
+    """One minute's bounds, from `at` on. high, low: currency per share."""
+
+    symbol: str
+    at: datetime
+    high: Decimal
+    low: Decimal
+
+
+async def newest_trades(conn: AsyncConnection, symbols: Collection[str], since: datetime) -> list[StoredPrice]:
+    """Return the newest trade of each symbol from `public.alpaca_trade_data`, [] where there is no such table.
+
+    since: trades before it are not looked for, so that a large table is quick to search.
+    """
+    if not await _has(conn, *TRADES):
+        return []
+    async with conn.cursor(row_factory=class_row(StoredPrice)) as cur:
+        await cur.execute(
+            """
+            select wanted.symbol, newest.price::numeric as price, newest.timestamp as at
+            from unnest(%s::text[]) as wanted(symbol) cross join lateral (
+                select price, timestamp from public.alpaca_trade_data as trade
+                where trade.symbol = wanted.symbol and timestamp >= %s order by timestamp desc limit 1
+            ) as newest
+            where newest.price > 0 and newest.price < 'Infinity'
+            """,
+            [list(symbols), since],
+        )
+        return await cur.fetchall()
+
+
+async def minute_bars(conn: AsyncConnection, symbols: Sequence[str], start: datetime, end: datetime) -> list[StoredBar]:
+    """Return the bars of `public.alpaca_bars_1min` that begin in [start, end), [] where there is no such table."""
+    if not await _has(conn, *MINUTE_BARS):
+        return []
+    async with conn.cursor(row_factory=class_row(StoredBar)) as cur:
+        await cur.execute(
+            """
+            select symbol, timestamp as at, high::numeric as high, low::numeric as low
+            from public.alpaca_bars_1min
+            where symbol = any(%s) and timestamp >= %s and timestamp < %s
+                and low > 0 and high >= low and high < 'Infinity'
+            order by symbol, timestamp
+            """,
+            [list(symbols), start, end],
+        )
+        return await cur.fetchall()
+
+
+async def _has(conn: AsyncConnection, table: str, columns: Sequence[str]) -> bool:
+    """Say whether a table or view of the schema `public` exists and has these columns."""
+    found = await conn.execute(
+        """
+        select count(*) from pg_attribute
+        where attrelid = to_regclass(%s) and attname = any(%s) and not attisdropped
+        """,
+        [sql.Identifier("public", table).as_string(conn), list(columns)],
+    )
+    row = await found.fetchone()
+    return row is not None and row[0] == len(columns)

@@ -1,0 +1,104 @@
+"""The subscriber: one ZeroMQ socket per process, drained into the price book; judges no price.
+
+A wake-up is followed by non-blocking receives until nothing is left: awaiting each message would take several times
+as long. Reconnecting is ZeroMQ's own business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import anyio.lowlevel
+import structlog
+import zmq
+
+from coldharbour.clock import Clock
+from coldharbour.errors import BadConfig
+from coldharbour.feed.prices import Prices
+from coldharbour.sections import FeedSettings
+
+SLICE = 4_096  # messages between two breaths of the event loop, some milliseconds
+GATHER_S = 0.002  # after a slice that emptied the queue: what comes meanwhile costs one wake-up
+QUEUE_MESSAGES = 50_000  # that wait for us; the publisher drops what exceeds its own queue as well
+LARGEST_MESSAGE_BYTES = 65_536
+SILENCE_EVERY_S = 1.0
+OPTIONS = {
+    zmq.RCVHWM: QUEUE_MESSAGES,
+    zmq.MAXMSGSIZE: LARGEST_MESSAGE_BYTES,
+    zmq.LINGER: 0,
+    zmq.RECONNECT_IVL: 100,  # ms
+    zmq.RECONNECT_IVL_MAX: 5_000,
+    zmq.HEARTBEAT_IVL: 5_000,  # a peer that vanished without a word is found, and connected to again
+    zmq.HEARTBEAT_TIMEOUT: 15_000,
+}
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def subscribed_prices(settings: FeedSettings, clock: Clock) -> AsyncIterator[Prices]:
+    """Lend the price book of the stream for the block. The publisher need not be up yet.
+
+    Raises BadConfig if the endpoint is none.
+    """
+    prices = Prices(clock, exclude_conditions=settings.exclude_conditions, max_silence_s=settings.max_silence_s)
+    with _subscription(settings.endpoint) as socket:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_drain, socket, prices, name="feed")
+            tasks.start_soon(_watch_silence, prices, name="feed silence")
+            try:
+                yield prices
+            finally:
+                tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def _subscription(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        for option, value in OPTIONS.items():
+            socket.setsockopt(option, value)
+        socket.subscribe(b"")
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            problem = f"[feed] endpoint {endpoint}: {error.strerror}: write tcp://host:port of the publisher"
+            raise BadConfig([problem]) from error
+        yield socket
+
+
+async def _drain(socket: zmq.Socket[bytes], prices: Prices) -> None:
+    """Give the book what arrives, in slices, until cancelled."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = socket.fileno()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        while True:
+            readable.clear()
+            messages = _receive(socket)
+            if messages:
+                prices.take_in(messages)
+                await anyio.sleep(0 if len(messages) == SLICE else GATHER_S)
+            elif not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # the descriptor tells of changes only
+                await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """Return what waits in the queue, at most one slice."""
+    receive, messages = socket.recv, []
+    try:
+        for _ in range(SLICE):
+            messages.append(receive(zmq.NOBLOCK))  # noqa: PERF401  it ends by an exception
+    except zmq.Again:
+        pass
+    return messages
+
+
+async def _watch_silence(prices: Prices) -> None:
+    while True:
+        await prices.clock.sleep(SILENCE_EVERY_S)
+        prices.report_silence()
