@@ -41,6 +41,7 @@ class WorkerSpec:
         the seconds to the next one; any other runs until cancelled and accepts `task_status`, on which it
         calls `started()` when it is ready.
     every: the settings field that holds the seconds between cycles; "" for a worker that is not periodic.
+    wake_on: notification channels, without the slug, whose notes run a periodic worker's next cycle at once.
     service: the process it runs in: "ingest", "manage", "risk", "web"; "" means the plugin's own process.
     phases: the market phases in which it runs.
     per_account: False for one worker for the whole installation.
@@ -53,6 +54,7 @@ class WorkerSpec:
     settings: type[BaseModel]
     run: Callable[..., Awaitable[float | None]]
     every: str = ""
+    wake_on: tuple[str, ...] = ()
     service: str = ""
     phases: frozenset[Phase] = ALWAYS
     needs: str = ""

@@ -17,7 +17,7 @@ import structlog
 from coldharbour import schema, store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
-from coldharbour.db import Database, normalize_url, notify
+from coldharbour.db import RESYNC, Database, Note, normalize_url, notify
 from coldharbour.destinations import Destination
 from coldharbour.embedded import embedded_server
 from coldharbour.errors import Transient
@@ -37,6 +37,7 @@ from coldharbour.supervise import (
 STATUS_EVERY_S = 2.0
 SCHEDULE_EVERY_S = 60.0
 LAST_WORDS_S = 1.0
+ROUSE_EVERY_S = 0.2  # a busy channel wakes its followers no more often
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +86,8 @@ class Kernel:
         self._schedules: dict[str, Schedule] = {}
         self._changed = anyio.Event()
         self._outbox: list[str] = []
+        self._roused: set[Lane] = set()
+        self._news = anyio.Event()
         self._assignments = assignments
         self.lanes: list[Lane] = []
 
@@ -120,6 +123,7 @@ class Kernel:
                     self._read_schedules,
                     self._report,
                     self._hear,
+                    self._rouse,
                 ):
                     tasks.start_soon(service)
                 tasks.start_soon(EventDispatcher(self.db, self.clock, self._observers).run)
@@ -247,16 +251,29 @@ class Kernel:
         await notify(self.db, "status_channel", "{}")
 
     async def _hear(self) -> None:
-        """Listen for the wake-ups that other processes send."""
-        async with self.db.listener() as listener, listener.subscribe("status_channel") as notes:
+        """Listen for the wake-ups that other processes send, and to the channels that workers follow."""
+        followed = {channel for assignment in self._assignments for channel in assignment.channels}
+        async with self.db.listener() as listener, listener.subscribe("status_channel", *followed) as notes:
             async for note in notes:
-                self._hear_note(note.payload)
+                self._hear_note(note)
 
-    def _hear_note(self, payload: str) -> None:
+    def _hear_note(self, note: Note) -> None:
         for lane in self.lanes:
             slug, kind = lane.assignment.slug, lane.assignment.worker.spec.kind
-            if payload == f'{{"op":"wake","destination":"{slug}","kind":"{kind}"}}':
+            if note.payload == f'{{"op":"wake","destination":"{slug}","kind":"{kind}"}}':
                 lane.supervisor.wake()
+            elif note.channel in lane.assignment.channels or (note is RESYNC and lane.assignment.channels):
+                self._roused.add(lane)
+                self._news.set()
+
+    async def _rouse(self) -> None:
+        """Wake who follows a channel: at once after a pause, and together while it is busy."""
+        while True:
+            await self._news.wait()
+            self._news, roused, self._roused = anyio.Event(), self._roused, set()
+            for lane in roused:
+                lane.rouse()
+            await self.clock.sleep(ROUSE_EVERY_S)
 
     async def _last_words(self) -> None:
         for lane in self.lanes:

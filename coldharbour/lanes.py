@@ -83,6 +83,11 @@ class Lane:
         newest = epochs.get((self.assignment.slug, self.assignment.worker.spec.kind))
         return not self.standby and self._epoch in (None, newest)
 
+    def rouse(self) -> None:
+        """Run the next cycle now; a worker that failed keeps its wait, since notes know nothing of that."""
+        if self.status.state not in (State.RETRYING, State.PARKED):
+            self.supervisor.wake()
+
     def row(self) -> WorkerRow:
         """Return the lane's row of `accounts.worker_status`."""
         status = self.status

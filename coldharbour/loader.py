@@ -85,6 +85,11 @@ class Assignment:
     def slug(self) -> str:
         return self.destination.slug if self.destination else ""
 
+    @property
+    def channels(self) -> frozenset[str]:
+        """The notification channels whose notes mean that there is work."""
+        return frozenset(f"{topic}_{self.slug}" if self.slug else topic for topic in self.worker.spec.wake_on)
+
 
 @dataclass(frozen=True, slots=True)
 class Registry:

@@ -20,6 +20,7 @@ from fakes.harbour import PATIENCE_S, Harbour, Rhythm, open_harbour
 from coldharbour import store
 from coldharbour.accounts import AccountContext
 from coldharbour.clock import SystemClock
+from coldharbour.db import notify
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import WorkerFailed, WorkerGaveUp, WorkerParked
 from coldharbour.lanes import Busy
@@ -343,6 +344,47 @@ class TestWaking:
             first = await harbour.until_state("ready")
             async with harbour.running([*harbour.assign(turns), *harbour.assign(caller, kind="caller")]):
                 await harbour.until(lambda row: row.last_success != first.last_success)
+
+    async def test_a_note_on_a_channel_that_it_follows_wakes_it(self, harbour: Harbour) -> None:
+        turns, others = Turns(), Turns()
+        workers = [*harbour.assign(turns, wake_on=("raw_channel",), to=("paper", "swing"))]
+
+        async with harbour.running([*workers, *harbour.assign(others, kind="deaf")]):
+            first = await harbour.until_state("ready")
+            await harbour.until_state("ready", slug="swing")
+            await harbour.until_state("ready", "deaf")
+            begun = len(turns.taken)
+            await notify(harbour.db, "raw_channel_paper", "{}")
+            await harbour.until(lambda row: row.last_success != first.last_success)
+
+        assert set(turns.accounts[begun:]) == {"paper"}
+        assert others.accounts == ["paper"]
+
+    async def test_a_busy_channel_wakes_it_once_for_many_notes(self, harbour: Harbour) -> None:
+        turns = Turns()
+
+        async with harbour.running(harbour.assign(turns, wake_on=("raw_channel",))):
+            first = await harbour.until_state("ready")
+            await notify(harbour.db, "raw_channel_paper", *map(str, range(500)))
+            await harbour.until(lambda row: row.last_success != first.last_success)
+
+        assert len(turns.taken) < 10
+
+    async def test_a_note_does_not_shorten_the_wait_after_a_failure(self, harbour: Harbour) -> None:
+        turns = Turns(NeedsOperator("the keys are refused"))
+        workers = [
+            *harbour.assign(turns, wake_on=("raw_channel",)),
+            *harbour.assign(fine, kind="neighbour", wake_on=("raw_channel",)),
+        ]
+
+        async with harbour.running(workers):
+            await harbour.until_state("parked")
+            for _ in range(2):
+                first = await harbour.until_state("ready", "neighbour")
+                await notify(harbour.db, "raw_channel_paper", "{}")
+                await harbour.until(lambda row, first=first: row.last_success != first.last_success, "neighbour")
+
+        assert turns.accounts == ["paper"]
 
     async def test_a_call_during_a_cycle_makes_another_one(self, harbour: Harbour) -> None:
         begun, may_end, cycles = anyio.Event(), anyio.Event(), []
