@@ -43,18 +43,19 @@ def closed_row(trade: ClosedTrade, *, closes_lot: bool) -> Row:
     }  # fmt: skip
 
 
-def closed_rows(trades: Iterable[ClosedTrade], open_lots: Iterable[Lot]) -> Iterator[Row]:
-    """Yield the rows of one symbol's closed trades; the last one of each lot that is gone says that it closes it.
+def closings(trades: Iterable[ClosedTrade], open_lots: Iterable[Lot]) -> Iterator[tuple[ClosedTrade, bool]]:
+    """Yield one symbol's closed trades, each with whether it took its lot to zero.
 
-    The last one is the latest by exit time, then by exit order.
+    That is the last one of each lot of which nothing is left: the latest by exit time, then by exit order.
     """
     trades, still_open = list(trades), {lot.parent_id for lot in open_lots}
     last: dict[str, ClosedTrade] = {}
-    for trade in sorted(trades, key=lambda trade: (trade.exit_time, trade.exit_order_id)):
-        last[trade.entry_lot_id] = trade
     for trade in trades:
-        is_last = last[trade.entry_lot_id] is trade
-        yield closed_row(trade, closes_lot=is_last and trade.entry_lot_id not in still_open)
+        known = last.get(trade.entry_lot_id)
+        if known is None or (known.exit_time, known.exit_order_id) < (trade.exit_time, trade.exit_order_id):
+            last[trade.entry_lot_id] = trade
+    for trade in trades:
+        yield trade, last[trade.entry_lot_id] is trade and trade.entry_lot_id not in still_open
 
 
 def r_multiple(trade: ClosedTrade) -> Decimal | None:

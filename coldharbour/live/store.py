@@ -55,6 +55,8 @@ class ArchivedTrade:
 
     entry_lot_id: str
     exit_order_id: str
+    symbol: str
+    exit_time: datetime
     closed_lot: bool
 
 
@@ -102,9 +104,10 @@ SAVE_CLOSED = sql.SQL("""
             low_px = case when {same_trade} then stored.low_px end,
             extremes_source = case when {same_trade} then stored.extremes_source end
         where ({stored}) is distinct from ({excluded})
-        returning entry_lot_id, exit_order_id, closes_lot
+        returning entry_lot_id, exit_order_id, symbol, exit_time, closes_lot
     )
-    select entry_lot_id, exit_order_id, written.closes_lot and not coalesce(before.closes_lot, false) as closed_lot
+    select entry_lot_id, exit_order_id, symbol, exit_time,
+           written.closes_lot and not coalesce(before.closes_lot, false) as closed_lot
     from written left join before using (entry_lot_id, exit_order_id)
 """)
 
@@ -247,7 +250,7 @@ async def save_extremes(conn: AsyncConnection, slug: str, trade: Unmeasured, fou
     await conn.execute(query, [found.high, found.low, found.source, slug, *trade.key, *times_and_prices])
 
 
-async def watched_since(conn: AsyncConnection, slug: str) -> datetime | None:
+async def known_since(conn: AsyncConnection, slug: str) -> datetime | None:
     """Return since when this installation knows the account; what was closed before is history, not news."""
     cursor = await conn.execute("select first_seen_at from accounts.destinations where slug = %s", [slug])
     row = await cursor.fetchone()

@@ -71,6 +71,44 @@ def price(value: Decimal | None) -> str:
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}".replace("-", MINUS)
 
 
+def average(value: Decimal | None) -> str:
+    """Return a price that is an average, rounded to four decimals.
+
+    >>> average(Decimal("12.33333333")), average(Decimal("12.5")), average(None)
+    ('12.3333', '12.50', '–')
+    """
+    return price(None if value is None else round(value, 4))
+
+
+def money(value: Decimal | None) -> str:
+    """Return an amount rounded to cents.
+
+    >>> money(Decimal("1234.5")), money(Decimal("-0.125")), money(None)
+    ('1,234.50', '−0.12', '–')
+    """
+    return NO_VALUE if value is None else f"{value:,.2f}".replace("-", MINUS)
+
+
+def gain(value: Decimal | None) -> str:
+    """Return a result rounded to two decimals, always with its sign.
+
+    >>> gain(Decimal("12")), gain(Decimal("-3.456")), gain(Decimal("0.001")), gain(None)
+    ('+12.00', '−3.46', '0.00', '–')
+    """
+    text = money(value)
+    return f"+{text}" if tone(value) == "gain" else text.removeprefix(MINUS) if text == f"{MINUS}0.00" else text
+
+
+def tone(value: Decimal | None) -> str:
+    """Return the class of a result's colour; its sign says the same in words.
+
+    >>> tone(Decimal("12")), tone(Decimal("-3.456")), tone(Decimal("0.001")), tone(None)
+    ('gain', 'loss', 'even', 'even')
+    """
+    cents = round(value or Decimal(0), 2)
+    return "gain" if cents > 0 else "loss" if cents < 0 else "even"
+
+
 def clock_time(moment: datetime | None) -> str:
     """Return the UTC time of day to the second."""
     return moment.astimezone(UTC).strftime("%H:%M:%S") if moment else NO_VALUE

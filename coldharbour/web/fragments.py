@@ -19,17 +19,21 @@ from coldharbour.web.contexts import Account, AccountView, Health, WorkerView
 from coldharbour.web.store import Counts
 
 FILTERS: Mapping[str, Callable[..., str]] = {
+    "average": formats.average,
     "calendar_day": formats.calendar_day,
     "clock_time": formats.clock_time,
     "day_and_time": formats.day_and_time,
     "duration": formats.duration,
+    "gain": formats.gain,
     "instant": formats.instant,
     "milliseconds": formats.milliseconds,
     "moment_of_day": formats.moment_of_day,
+    "money": formats.money,
     "plural": formats.plural,
     "price": formats.price,
     "quantity": formats.quantity,
     "seconds": formats.seconds,
+    "tone": formats.tone,
 }
 NOTHING = Markup()
 ACCOUNT_PARTS = ("head", "reach", "workers", "gaps", "journal", "tape")

@@ -42,7 +42,7 @@ class Reading:
 
 
 class LedgerReader:
-    """One reader of one account's ledger.
+    """One reader of one account's ledger; after an exception it is not to be used again.
 
     problems: what stands in the lake and cannot be used as it should, by the key of the finding.
     """
@@ -72,18 +72,24 @@ class LedgerReader:
         self._since, self._met = floor, met
         return reading
 
-    async def news(self) -> Reading:
-        """Read what changed since the last reading."""
+    async def news(self, conn: AsyncConnection | None = None) -> Reading:
+        """Read what changed since the last reading, as of one moment; on a transaction of the caller's, if given."""
+        if conn is not None:
+            return await self._news(conn)
+        async with self._db.transaction(one_snapshot=True) as own:
+            return await self._news(own)
+
+    async def _news(self, conn: AsyncConnection) -> Reading:
+        # Orders last: in a transaction that sees each commit as it happens, no fill comes before its order.
         met = dict(self._met)
-        async with self._db.transaction(one_snapshot=True) as conn:
-            async with conn.pipeline():
-                await store.expect_few(conn)
-                floor = await store.floor(conn)
-                orders = await store.orders_since(conn, self._slug, self._since)
-                activities = await store.activities_since(conn, self._slug, self._since)
-            new_orders = [_order(row) for row in _unmet(orders, met)]
-            new_activities = [_activity(row) for row in _unmet(activities, met)]
-            reading = await self._reading(conn, new_orders, new_activities)
+        async with conn.pipeline():
+            await store.expect_few(conn)
+            floor = await store.floor(conn)
+            activities = await store.activities_since(conn, self._slug, self._since)
+            orders = await store.orders_since(conn, self._slug, self._since)
+        new_activities = [_activity(row) for row in _unmet(activities, met)]
+        new_orders = [_order(row) for row in _unmet(orders, met)]
+        reading = await self._reading(conn, new_orders, new_activities)
         self._since, self._met = floor, {key: revision for key, revision in met.items() if revision >= floor}
         return reading
 
