@@ -6,7 +6,7 @@ and the caller owns the transaction; two writers of one table take turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -140,12 +140,20 @@ def _names(columns: Iterable[str], row: str = "") -> sql.Composed:
 
 
 @cache
-def _save(template: sql.SQL, parent: str, slug: str) -> bytes:
-    columns, key = (OPEN_COLUMNS, OPEN_KEY) if parent == "open_trades" else (CLOSED_COLUMNS, CLOSED_KEY)
+def _save_open(slug: str) -> bytes:
+    return _save(SAVE_OPEN, _table("open_trades", slug), OPEN_COLUMNS, OPEN_KEY)
+
+
+@cache
+def _save_closed(slug: str) -> bytes:
+    return _save(SAVE_CLOSED, _table("closed_trades", slug), CLOSED_COLUMNS, CLOSED_KEY)
+
+
+def _save(template: sql.SQL, table: sql.Identifier, columns: Mapping[str, str], key: Collection[str]) -> bytes:
     rest = [name for name in columns if name not in key]
     same = ("entry_time", "entry_price", "exit_time", "exit_price")
     return template.format(
-        table=_table(parent, slug),
+        table=table,
         names=_names(columns),
         typed=sql.SQL(", ").join(sql.Identifier(name) + sql.SQL(f" {kind}") for name, kind in columns.items()),
         assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest),
@@ -167,7 +175,7 @@ async def take_turn(conn: AsyncConnection, slug: str, table: str) -> None:
 async def save_open_trades(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> list[LotVersion]:
     """Write lots; return those that are new or differ from what stood there."""
     async with conn.cursor(row_factory=class_row(LotVersion)) as cur:
-        await cur.execute(_save(SAVE_OPEN, "open_trades", slug), {"slug": slug, "rows": _json(rows)})
+        await cur.execute(_save_open(slug), {"slug": slug, "rows": _json(rows)})
         return await cur.fetchall()
 
 
@@ -205,7 +213,7 @@ async def structure_version(conn: AsyncConnection, slug: str) -> int:
 async def save_closed_trades(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> list[ArchivedTrade]:
     """Write closed trades; return those that are new or differ from what stood there."""
     async with conn.cursor(row_factory=class_row(ArchivedTrade)) as cur:
-        await cur.execute(_save(SAVE_CLOSED, "closed_trades", slug), {"slug": slug, "rows": _json(rows)})
+        await cur.execute(_save_closed(slug), {"slug": slug, "rows": _json(rows)})
         return await cur.fetchall()
 
 

@@ -43,8 +43,13 @@ class Size(NamedTuple):
 
 
 @cache
-def _query(template: sql.SQL, table: str, slug: str) -> bytes:
-    return template.format(table=sql.Identifier(SCHEMA, f"{table}_{slug}")).as_bytes(None)
+def _orders(slug: str) -> bytes:
+    return ORDERS.format(table=sql.Identifier(SCHEMA, f"raw_orders_{slug}")).as_bytes(None)
+
+
+@cache
+def _activities(slug: str) -> bytes:
+    return ACTIVITIES.format(table=sql.Identifier(SCHEMA, f"raw_activities_{slug}")).as_bytes(None)
 
 
 async def floor(conn: AsyncConnection) -> int:
@@ -72,27 +77,27 @@ async def size(conn: AsyncConnection, slug: str) -> Size:
 
 async def orders_since(conn: AsyncConnection, slug: str, since: int) -> Rows:
     """Return the orders that changed since a revision, that one included."""
-    cursor = await conn.execute(_query(ORDERS, "raw_orders", slug), {"slug": slug, "since": str(since)})
+    cursor = await conn.execute(_orders(slug), {"slug": slug, "since": str(since)})
     return await cursor.fetchall()
 
 
 async def activities_since(conn: AsyncConnection, slug: str, since: int) -> Rows:
     """Return the fills and share moves that changed since a revision, that one included."""
     parameters = {"slug": slug, "since": str(since), "types": TYPES}
-    cursor = await conn.execute(_query(ACTIVITIES, "raw_activities", slug), parameters)
+    cursor = await conn.execute(_activities(slug), parameters)
     return await cursor.fetchall()
 
 
 async def all_orders(conn: AsyncConnection, slug: str) -> AsyncIterator[Rows]:
     """Yield every order, in chunks."""
-    async for rows in _chunks(conn, _query(ORDERS, "raw_orders", slug), {"slug": slug, "since": "0"}):
+    async for rows in _chunks(conn, _orders(slug), {"slug": slug, "since": "0"}):
         yield rows
 
 
 async def all_activities(conn: AsyncConnection, slug: str) -> AsyncIterator[Rows]:
     """Yield every fill and share move, in chunks."""
     parameters = {"slug": slug, "since": "0", "types": TYPES}
-    async for rows in _chunks(conn, _query(ACTIVITIES, "raw_activities", slug), parameters):
+    async for rows in _chunks(conn, _activities(slug), parameters):
         yield rows
 
 
