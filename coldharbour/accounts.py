@@ -22,6 +22,7 @@ from coldharbour.settings import Configuration
 
 if TYPE_CHECKING:
     from coldharbour.broker import Broker
+    from coldharbour.feed.prices import Prices
     from coldharbour.loader import Registry
 
 
@@ -57,10 +58,14 @@ class AccountContext(WorkerContext):
 
     `wake(kind)` runs the account's periodic worker of that kind now, whatever process it lives in.
     `lag(seconds)` reports how far the worker is behind the broker. `phase()` is the market's phase.
+    `market_db` is where the optional tables of bars and trades stand: the second server, or `db` without one.
+    `prices` are for a worker that declares `uses_prices`; for any other they raise when touched.
     """
 
     destination: Destination
     broker: Broker
+    prices: Prices
+    market_db: Database
     lease: Lease | None
     phase: Callable[[], Phase]
 

@@ -21,10 +21,12 @@ from pydantic import BaseModel
 from coldharbour.clock import Clock
 from coldharbour.destinations import Destination
 from coldharbour.events import Event
+from coldharbour.sections import FeedSettings
 from coldharbour.sessions import ALWAYS, Phase
 
 if TYPE_CHECKING:
     from coldharbour.broker import Broker
+    from coldharbour.feed.prices import Prices
 
 PROJECT = "coldharbour"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -48,6 +50,7 @@ class WorkerSpec:
     needs: a section of the configuration without which it is not assigned, such as "simulator".
     exclusive: one at a time per destination across all processes and hosts.
     stall_s: seconds without a sign of life, in a cycle or before it is ready, after which it is cancelled.
+    uses_prices: it reads `ctx.prices`; a process subscribes to the price stream, once, if any of its workers does.
     """
 
     kind: str
@@ -61,6 +64,7 @@ class WorkerSpec:
     per_account: bool = True
     exclusive: bool = True
     stall_s: float = 25
+    uses_prices: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,14 @@ def register_migrations() -> Sequence[Path]:  # type: ignore[empty-body]
 @hookspec(firstresult=True)
 def open_broker(destination: Destination, clock: Clock, random: Random) -> AbstractAsyncContextManager[Broker] | None:
     """Return the connection to this account's broker, unopened; None leaves it to the next plugin."""
+
+
+@hookspec(firstresult=True)
+def open_prices(settings: FeedSettings, clock: Clock) -> AbstractAsyncContextManager[Prices] | None:
+    """Return the price stream of this process, unopened; None leaves it to the next plugin.
+
+    Called once in a process with a worker that uses prices. The publisher need not be up when it is entered.
+    """
 
 
 @hookspec

@@ -17,7 +17,7 @@ import structlog
 from coldharbour import schema, store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
-from coldharbour.db import RESYNC, Database, Note, normalize_url, notify
+from coldharbour.db import RESYNC, Database, Note, normalize_url, notify, open_database
 from coldharbour.destinations import Destination
 from coldharbour.embedded import embedded_server
 from coldharbour.errors import Transient
@@ -58,6 +58,13 @@ async def prepare_database(conninfo: str, configuration: Configuration, registry
     await anyio.to_thread.run_sync(schema.upgrade, conninfo, registry.migrations, slugs)
 
 
+class Undeclared:
+    """Stands where the prices would, for a worker that did not say that it uses them."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"ctx.prices.{name}: a worker has prices if its WorkerSpec says uses_prices=True")
+
+
 class Kernel:
     """The workers of one process, and the observers of the services that it runs."""
 
@@ -83,6 +90,8 @@ class Kernel:
             for service in dict.fromkeys([*services, *(assignment.worker.service for assignment in assignments)])
             for observer in registry.observers_in(service)
         ]
+        self._prices: Any = Undeclared()
+        self._market_db = db
         self._schedules: dict[str, Schedule] = {}
         self._changed = anyio.Event()
         self._outbox: list[str] = []
@@ -166,6 +175,8 @@ class Kernel:
         await self._read_schedules_once()
 
     async def _open_lanes(self, stack: AsyncExitStack) -> None:
+        self._prices = await self._open_prices(stack)
+        self._market_db = await self._open_market_db(stack)
         contexts = {
             destination.slug: await self._account_context(stack, destination)
             for destination in self.configuration.destinations
@@ -189,6 +200,23 @@ class Kernel:
                 if not self.lanes:  # a plugin that only observes
                     await anyio.sleep_forever()
 
+    async def _open_prices(self, stack: AsyncExitStack) -> Any:
+        """Open the price stream, once for all accounts, if a worker uses it."""
+        if not any(assignment.worker.spec.uses_prices for assignment in self._assignments):
+            return Undeclared()
+        feed = self.configuration.settings.feed
+        opened = self.registry.pm.hook.open_prices(settings=feed, clock=self.clock)
+        return await stack.enter_async_context(opened)
+
+    async def _open_market_db(self, stack: AsyncExitStack) -> Database:
+        """Open the second server, if there is one: it connects when it is first asked."""
+        url = self.configuration.settings.database.timescale_url
+        if not url:
+            return self.db
+        return await stack.enter_async_context(
+            open_database(normalize_url(url), name="market", min_size=0, max_size=2, clock=self.clock)
+        )
+
     async def _account_context(
         self, stack: AsyncExitStack, destination: Destination
     ) -> Callable[[Lane, HeldLease | None], AccountContext]:
@@ -196,9 +224,10 @@ class Kernel:
         broker = await stack.enter_async_context(opened)
 
         def context(lane: Lane, lease: HeldLease | None) -> AccountContext:
+            prices: Any = self._prices if lane.assignment.worker.spec.uses_prices else Undeclared()
             return AccountContext(
                 **self._common(lane), destination=destination, broker=broker, lease=lease,
-                phase=lambda: self.phase_of(destination),
+                prices=prices, market_db=self._market_db, phase=lambda: self.phase_of(destination),
             )  # fmt: skip
 
         return context

@@ -158,6 +158,10 @@ def load_plugins(configuration: Configuration) -> Registry:
     assignments = tuple(_assignments(configuration, workers, problems))
     if not pm.hook.open_broker.get_hookimpls():
         problems.append(f"{configuration.file}: plugins.disabled: no plugin connects to a broker: leave 'alpaca' in")
+    users = sorted({assignment.worker.spec.kind for assignment in assignments if assignment.worker.spec.uses_prices})
+    if users and not pm.hook.open_prices.get_hookimpls():
+        names = ", ".join(users)
+        problems.append(f"{configuration.file}: plugins.disabled: no plugin has prices for {names}: leave 'feed' in")
     if problems:
         raise BadConfig(problems)
     return Registry(pm, tuple(plugins), workers, panels, migrations, assignments)
