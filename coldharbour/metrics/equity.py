@@ -45,7 +45,7 @@ def daily_equity(
     sessions: Sequence[date],
     *,
     performance_types: Set[str] = PERFORMANCE,
-    open_session: date | None = None,
+    closed_through: date = date.max,
     start: DayEnd | None = None,
     rf: float = 0.0,
 ) -> list[EquityPoint]:
@@ -56,10 +56,10 @@ def daily_equity(
     (through a split in proportion, since it is worth nothing); a symbol that has none makes its days incomplete,
     names itself there and leaves its value out. sessions: days on which the market opens, ascending; what happens
     between two of them counts in the later one, what happens after the last in none. performance_types: the
-    activity types that change profit; all other cash is an external flow. open_session: the session that has not
-    closed yet, whose point is provisional. start: go on behind this session instead of beginning; then neither
-    earlier activities nor earlier sessions are looked at, and the points are those that a replay of everything would
-    give. rf: riskless return of one day, a fraction.
+    activity types that change profit; all other cash is an external flow. closed_through: the last session that has
+    closed; the points of later ones are provisional. start: go on behind this session instead of beginning; then
+    neither earlier activities nor earlier sessions are looked at, and the points are those that a replay of
+    everything would give. rf: riskless return of one day, a fraction.
 
     Money is exact and unrounded, in account currency; returns are fractions. Source: domain.md 6, 7 Daily.
 
@@ -74,7 +74,7 @@ def daily_equity(
     """
     after = start.point.session_date if start else None
     books = book_sessions(activities, sessions, performance_types=performance_types, after=after)
-    return [end.point for end in replay(books, closes, start=start, open_session=open_session, rf=rf)]
+    return [end.point for end in replay(books, closes, start=start, closed_through=closed_through, rf=rf)]
 
 
 def book_sessions(
@@ -122,13 +122,13 @@ def replay(
     closes: Closes,
     *,
     start: DayEnd | None = None,
-    open_session: date | None = None,
+    closed_through: date = date.max,
     rf: float = 0.0,
 ) -> Iterator[DayEnd]:
     """Yield the end of each session, each continued from the one before; see `daily_equity`. Source: domain.md 7."""
     end = start
     for book in books:
-        end = close_session(end, book, closes, provisional=book.session_date == open_session, rf=rf)
+        end = close_session(end, book, closes, provisional=book.session_date > closed_through, rf=rf)
         yield end
 
 

@@ -63,7 +63,7 @@ class OpenFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EquityFigures:
-    """Where equity stands. intraday, daily: the newest of each. previous: the last close before the newest of them.
+    """Where equity stands. intraday, daily: the newest of each. previous: the session before the newest of them.
 
     max_drawdown: the lowest of all daily rows, a fraction. buy_volume, sell_volume: sums of all daily rows.
     """
@@ -87,7 +87,7 @@ def equity_figures(points: Iterable[EquityPoint], intraday: IntradayPoint | None
     return EquityFigures(
         intraday=intraday,
         daily=newest,
-        previous=next((p for p in reversed(points) if at and p.session_date < at and not p.provisional), None),
+        previous=next((p for p in reversed(points) if at and p.session_date < at), None),
         max_drawdown=min((point.drawdown for point in points), default=None),
         buy_volume=sum((point.buy_volume for point in points), ZERO),
         sell_volume=sum((point.sell_volume for point in points), ZERO),

@@ -18,6 +18,9 @@ create table accounts.equity_full (
     complete boolean not null,
     provisional boolean not null,
     missing_symbols text[] not null default '{}',
+    buy_volume numeric not null default 0,
+    sell_volume numeric not null default 0,
+    holdings jsonb not null default '{}', -- symbol -> [signed shares, price or null], what the next session goes on from
     primary key (destination, session_date)
 ) partition by list (destination);
 
@@ -30,10 +33,13 @@ create table accounts.equity_intraday (
     flows numeric not null,
     cumulative_return double precision not null,
     complete boolean not null,
+    source text not null check (source in ('live', 'bars')),
+    stale boolean not null default false, -- something became known since; its minute's bars will tell
     primary key (destination, at)
 ) partition by list (destination);
 create index equity_intraday_session on accounts.equity_intraday (destination, session_date, at);
 
+-- 'latest' is the document of the key figures; other ids hold parts of it, with the version of what they come from.
 create table accounts.account_metrics (
     destination text not null,
     id text not null default 'latest',
@@ -42,14 +48,42 @@ create table accounts.account_metrics (
     primary key (destination, id)
 ) partition by list (destination);
 
+-- What is missing or cannot be counted, one row per finding, so that it is logged once and stays visible.
+create table accounts.findings (
+    destination text not null,
+    area text not null check (area in ('activities', 'prices', 'calendar', 'bars')),
+    key text not null,
+    finding text not null,
+    found_at timestamptz not null,
+    resolved_at timestamptz,
+    primary key (destination, area, key)
+) partition by list (destination);
+
+-- How far each reader followed the activities: below `floor` it has seen every revision. `basis` is what it made its
+-- rows with, such as the activity types that are profit; with another one it begins anew.
+create table accounts.lake_marks (
+    destination text not null,
+    reader text not null,
+    floor xid8 not null,
+    basis text not null,
+    primary key (destination, reader)
+) partition by list (destination);
+create index raw_activities_date on account_activities.raw_activities (destination, activity_date)
+    where activity_date is not null;
+
 -- Session days and closing prices as the broker gave them, kept so that nothing is asked twice. By market, since
--- a simulated one has prices and days of its own.
+-- a simulated one has prices and days of its own. A span is what was asked for, whether or not there was an answer.
 create table accounts.session_days (
     market text not null,
     session_date date not null,
     close_utc timestamptz not null,
     fetched_at timestamptz not null default clock_timestamp(),
     primary key (market, session_date)
+);
+create table accounts.session_spans (
+    market text primary key,
+    first_date date not null,
+    last_date date not null
 );
 create table accounts.daily_closes (
     market text not null,
@@ -58,4 +92,12 @@ create table accounts.daily_closes (
     close numeric not null,
     fetched_at timestamptz not null default clock_timestamp(),
     primary key (market, symbol, session_date)
+);
+create table accounts.close_spans (
+    market text not null,
+    symbol text not null,
+    first_date date not null,
+    last_date date not null,
+    asked_at timestamptz not null,
+    primary key (market, symbol)
 );

@@ -97,8 +97,8 @@ class TestAWorkedWeek:
         assert set(points[-1].ratios.values()) == {None}
         assert len(points[-1].ratios) == 10
 
-    def test_the_open_session_alone_is_provisional(self) -> None:
-        points = daily_equity(self.activities, self.closes, WEEK, open_session=NEXT_MONDAY)
+    def test_a_session_that_has_not_closed_is_provisional(self) -> None:
+        points = daily_equity(self.activities, self.closes, WEEK, closed_through=FRIDAY)
 
         assert [point.provisional for point in points] == [False] * 5 + [True]
 

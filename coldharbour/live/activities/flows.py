@@ -1,0 +1,56 @@
+"""The table of cash flows of one account, kept in step with the lake's activities; decides nothing about a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from datetime import datetime
+from typing import Final
+
+from psycopg import AsyncConnection
+
+from coldharbour.activity_types import FILL
+from coldharbour.db import Database
+from coldharbour.live.activities import store
+from coldharbour.live.cash import AccountActivity, cash_flow, is_canceled, problem_of
+from coldharbour.live.findings import store as findings
+
+READER: Final = "cash_flows"
+AREA: Final = "activities"
+LIMIT_S: Final = 120.0  # for a whole history at once
+
+
+async def follow_flows(db: Database, slug: str, performance: Set[str], now: datetime) -> tuple[int, list[str]]:
+    """Bring the cash flows to what the lake says now; return how many changed, and what cannot be counted and is new.
+
+    performance: the activity types that change profit; with other ones than before, every flow is looked at again.
+    One transaction: a crash leaves the table and how far it follows as they were. Source: domain.md 6.
+    """
+    basis = ",".join(sorted(performance))
+    changed, news = 0, []
+    async with db.transaction(timeout_s=LIMIT_S) as conn:
+        mark = await store.mark(conn, slug, READER, basis)
+        if mark.since:
+            await store.expect_few(conn)
+        async for activities in store.changed_flows(conn, slug, mark.since):
+            changed += await _write(conn, slug, activities, performance)
+            news += await _note(conn, slug, activities, now)
+        await store.keep_mark(conn, slug, READER, basis, mark.floor)
+    return changed, news
+
+
+async def _write(conn: AsyncConnection, slug: str, activities: Sequence[AccountActivity], performance: Set[str]) -> int:
+    flows = [activity for activity in activities if activity.activity_type != FILL]
+    counted = [activity for activity in flows if not is_canceled(activity) and not problem_of(activity)]
+    gone = {activity.id for activity in flows} - {activity.id for activity in counted}
+    written = await store.save_flows(conn, slug, [cash_flow(activity, performance) for activity in counted])
+    return written + (await store.remove_flows(conn, slug, gone) if gone else 0)
+
+
+async def _note(conn: AsyncConnection, slug: str, activities: Sequence[AccountActivity], now: datetime) -> list[str]:
+    found = {
+        activity.id: f"activity {activity.id} ({activity.activity_type}) is not counted: {problem}"
+        for activity in activities
+        if not is_canceled(activity) and (problem := problem_of(activity))
+    }
+    await findings.resolve(conn, slug, AREA, {activity.id for activity in activities} - found.keys(), now)
+    return await findings.note(conn, slug, AREA, found, now)
