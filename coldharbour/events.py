@@ -48,6 +48,32 @@ class MessageQuarantined(Event, frozen=True):
     reason: str
 
 
+class TradeClosed(Event, frozen=True):
+    """Nothing of a lot is left. qty: shares closed in all; pnl_cash: the strategy's result; exit_type: the last one."""
+
+    lot_id: str
+    symbol: str
+    side: str
+    qty: Decimal
+    pnl_cash: Decimal
+    exit_type: str
+
+
+class PositionDrift(Event, frozen=True):
+    """The broker holds another quantity of a symbol than our lots; signed shares."""
+
+    symbol: str
+    our_qty: Decimal
+    broker_qty: Decimal
+
+
+class DriftResolved(Event, frozen=True):
+    """Broker and lots hold the same of a symbol again."""
+
+    symbol: str
+    drifted_s: float
+
+
 class WorkerFailed(Event, frozen=True):
     """A worker failed and will be tried again."""
 
@@ -69,4 +95,15 @@ class WorkerGaveUp(Event, frozen=True):
     error: str
 
 
-AnyEvent = FillRecorded | GapOpened | GapHealed | MessageQuarantined | WorkerFailed | WorkerParked | WorkerGaveUp
+AnyEvent = (
+    FillRecorded
+    | GapOpened
+    | GapHealed
+    | MessageQuarantined
+    | TradeClosed
+    | PositionDrift
+    | DriftResolved
+    | WorkerFailed
+    | WorkerParked
+    | WorkerGaveUp
+)

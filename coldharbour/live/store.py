@@ -125,8 +125,7 @@ UNMEASURED = sql.SQL("""
     left join {extremes} as gone on gone.destination = closed.destination and gone.parent_id = closed.entry_lot_id
     left join {open} as open on open.destination = closed.destination and open.parent_id = closed.entry_lot_id
         and open.high_px is not null and open.low_px is not null and open.extremes_through is not null
-    where closed.destination = %(slug)s and closed.high_px is null and closed.exit_time < %(before)s
-    order by closed.exit_time desc limit %(limit)s
+    where closed.destination = %(slug)s and closed.high_px is null order by closed.exit_time desc limit %(limit)s
 """)
 
 
@@ -231,12 +230,12 @@ async def closed_trade_keys(conn: AsyncConnection, slug: str) -> set[ClosedKey]:
     return {(row[0], row[1]) for row in await (await conn.execute(query)).fetchall()}
 
 
-async def unmeasured_trades(conn: AsyncConnection, slug: str, before: datetime, limit: int) -> list[Unmeasured]:
-    """Return trades closed before a moment whose extremes are not known, newest first."""
+async def unmeasured_trades(conn: AsyncConnection, slug: str, limit: int) -> list[Unmeasured]:
+    """Return closed trades whose extremes are not known, newest first."""
     query = UNMEASURED.format(
         closed=_table("closed_trades", slug), extremes=_table("lot_extremes", slug), open=_table("open_trades", slug)
     )
-    cursor = await conn.execute(query, {"slug": slug, "before": before, "limit": limit})
+    cursor = await conn.execute(query, {"slug": slug, "limit": limit})
     return [_unmeasured(*row) for row in await cursor.fetchall()]
 
 

@@ -14,9 +14,12 @@ import msgspec
 from coldharbour.destinations import ALPACA_TRADING_HOSTS, Destination
 from coldharbour.events import (
     AnyEvent,
+    DriftResolved,
     GapHealed,
     GapOpened,
     MessageQuarantined,
+    PositionDrift,
+    TradeClosed,
     WorkerFailed,
     WorkerGaveUp,
     WorkerParked,
@@ -25,7 +28,7 @@ from coldharbour.sections import PAPER_URL
 from coldharbour.sessions import Phase
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import State
-from coldharbour.web.formats import duration, plural
+from coldharbour.web.formats import duration, gain, plural, quantity
 from coldharbour.web.store import CursorRow, GapRow, GapTotals, HistoryRow, JournalRow, TapeRow
 
 SILENT_AFTER = timedelta(seconds=10)  # a worker's row older than this says nothing about now
@@ -208,6 +211,12 @@ def _sentence(event: AnyEvent) -> tuple[str, str]:  # noqa: PLR0911 - one line p
             return "good", f"gap healed after {blind}: {plural(orders, 'order')}, {plural(fills, 'fill')} recovered"
         case MessageQuarantined(source=source, reason=reason):
             return "warn", f"message from {source} quarantined: {reason}"
+        case TradeClosed(symbol=symbol, side=side, qty=qty, pnl_cash=pnl, exit_type=exit_type):
+            return "idle", f"{symbol} closed: {quantity(qty)} {side.lower()} by {exit_type}, {gain(pnl)}"
+        case PositionDrift(symbol=symbol, our_qty=ours, broker_qty=brokers):
+            return "warn", f"{symbol} drifts: the broker has {quantity(brokers)}, our lots {quantity(ours)}"
+        case DriftResolved(symbol=symbol, drifted_s=drifted_s):
+            return "good", f"{symbol} agrees with the broker again, after {duration(timedelta(seconds=drifted_s))}"
         case WorkerFailed(worker=worker, error=error):
             return "warn", f"{worker} failed: {error}"
         case WorkerParked(worker=worker, error=error):

@@ -1,0 +1,115 @@
+"""The table of closed trades of one account, kept in step with its book, and what is told of each change.
+
+Owns when rows are written and removed; a row is removed only when the ledger was restated so that it no longer follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from psycopg import AsyncConnection
+
+from coldharbour.db import Database, notify
+from coldharbour.events import TradeClosed
+from coldharbour.live import store
+from coldharbour.live.following import FollowedBook
+from coldharbour.live.model import ZERO, ClosedTrade
+from coldharbour.live.rows import closed_row, closings
+from coldharbour.live.store import ArchivedTrade, ClosedKey
+
+TABLE_LIMIT_S = 300.0  # for a whole table at once
+TOLD_ONE_BY_ONE = 1_000  # changes; more of them are told as one request to read everything again
+
+Closing = tuple[ClosedTrade, bool]  # and whether it took its lot to zero
+
+
+class ClosedTrades:
+    """Writes an account's closed trades, and removes what no longer follows from the ledger.
+
+    emit: is given each trade that closes while this installation knows the account; what was closed before is history.
+    """
+
+    def __init__(self, db: Database, followed: FollowedBook, emit: Callable[[TradeClosed], None]) -> None:
+        self._db, self._followed, self._slug, self._emit = db, followed, followed.slug, emit
+        self._written: dict[str, dict[ClosedKey, Closing]] = {}  # by symbol, as they stand in the table
+        self._known_since: datetime | None = None
+
+    async def write_all(self) -> None:
+        """Make the whole table what the book says, in one transaction.
+
+        The ledger is read on while nobody else may write, so that nothing older replaces what stands there.
+        """
+        async with self._db.transaction(timeout_s=TABLE_LIMIT_S) as conn:
+            await store.take_turn(conn, self._slug, "closed_trades")
+            await self._followed.catch_up(conn)
+            self._known_since = await store.known_since(conn, self._slug)
+            present = {symbol: self._closings(symbol) for symbol in self._followed.book.symbols()}
+            rows = [closing for now in present.values() for closing in now.values()]
+            gone = await store.closed_trade_keys(conn, self._slug) - {_key(trade) for trade, _ in rows}
+            changed, removed = await _save(conn, self._slug, rows, gone)
+        self._written = present
+        await self._tell(changed, removed)
+
+    async def write(self, symbols: Iterable[str]) -> None:
+        """Write the closed trades of these symbols as the book has them now, in one transaction."""
+        present = {symbol: self._closings(symbol) for symbol in symbols}
+        rows: list[Closing] = []
+        gone: list[ClosedKey] = []
+        for symbol, now in present.items():
+            written = self._written.get(symbol, {})
+            rows += [closing for key, closing in now.items() if written.get(key) != closing]
+            gone += written.keys() - now.keys()
+        if not rows and not gone:
+            return
+        async with self._db.transaction(timeout_s=TABLE_LIMIT_S) as conn:
+            await store.take_turn(conn, self._slug, "closed_trades")
+            changed, removed = await _save(conn, self._slug, rows, gone)
+        self._written |= present
+        await self._tell(changed, removed)
+
+    def _closings(self, symbol: str) -> dict[ClosedKey, Closing]:
+        book = self._followed.book
+        return {_key(trade): (trade, closes) for trade, closes in closings(book.closed(symbol), book.lots(symbol))}
+
+    async def tell(self, changed: Iterable[ClosedKey], removed: Iterable[ClosedKey] = ()) -> None:
+        """Tell who listens which rows changed and which are gone."""
+        told = [("closed", key) for key in changed] + [("delete", key) for key in removed]
+        payloads = [{"op": op, "entry_lot_id": lot, "exit_order_id": exit_id} for op, (lot, exit_id) in told]
+        if len(payloads) > TOLD_ONE_BY_ONE:
+            payloads = [{"op": "resync"}]
+        if payloads:
+            texts = [msgspec.json.encode(payload).decode() for payload in payloads]
+            await notify(self._db, f"closed_channel_{self._slug}", *texts)
+
+    async def _tell(self, changed: Sequence[ArchivedTrade], removed: Sequence[ClosedKey]) -> None:
+        await self.tell(((trade.entry_lot_id, trade.exit_order_id) for trade in changed), removed)
+        for trade in changed:
+            if trade.closed_lot and self._known_since is not None and trade.exit_time >= self._known_since:
+                self._emit_closed(trade)
+
+    def _emit_closed(self, last: ArchivedTrade) -> None:
+        """Tell that a lot went to zero, with what all its closings made."""
+        of_symbol = [trade for trade, _ in self._written[last.symbol].values()]
+        trades = [trade for trade in of_symbol if trade.entry_lot_id == last.entry_lot_id]
+        self._emit(
+            TradeClosed(
+                at=last.exit_time, lot_id=last.entry_lot_id, symbol=last.symbol, side=trades[0].side,
+                qty=sum((trade.qty for trade in trades), ZERO),
+                pnl_cash=sum((trade.pnl_cash for trade in trades), ZERO),
+                exit_type=next(trade.exit_type for trade in trades if trade.exit_order_id == last.exit_order_id),
+            )
+        )  # fmt: skip
+
+
+async def _save(
+    conn: AsyncConnection, slug: str, rows: Iterable[Closing], gone: Collection[ClosedKey]
+) -> tuple[list[ArchivedTrade], list[ClosedKey]]:
+    written = [closed_row(trade, closes_lot=closes) for trade, closes in rows]
+    changed = await store.save_closed_trades(conn, slug, written) if written else []
+    return changed, await store.remove_closed_trades(conn, slug, gone) if gone else []
+
+
+def _key(trade: ClosedTrade) -> ClosedKey:
+    return trade.entry_lot_id, trade.exit_order_id
