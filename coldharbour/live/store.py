@@ -67,11 +67,17 @@ class Unmeasured(NamedTuple):
     holding: Holding
 
 
+WAS_SPLIT = sql.SQL("(stored.entry_qty <> excluded.entry_qty and stored.last_fill_time = excluded.last_fill_time)")
+
+# Where the shares of a lot changed and no fill came, they were split: its extremes are those of other prices.
 SAVE_OPEN = sql.SQL("""
     insert into {table} as stored (destination, {names})
     select %(slug)s, {names} from json_to_recordset(%(rows)s::json) as incoming({typed})
     on conflict (destination, parent_id) do update
-        set {assignments}, version = stored.version + 1, structure_at = clock_timestamp()
+        set {assignments}, version = stored.version + 1, structure_at = clock_timestamp(),
+            high_px = case when not {was_split} then stored.high_px end,
+            low_px = case when not {was_split} then stored.low_px end,
+            extremes_through = case when not {was_split} then stored.extremes_through end
     where ({stored}) is distinct from ({excluded})
     returning parent_id, version
 """)
@@ -158,6 +164,7 @@ def _save(template: sql.SQL, table: sql.Identifier, columns: Mapping[str, str], 
         assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest),
         stored=_names(rest, "stored"),
         excluded=_names(rest, "excluded"),
+        was_split=WAS_SPLIT,
         same_trade=sql.SQL("({}) = ({})").format(_names(same, "stored"), _names(same, "excluded")),
     ).as_bytes(None)
 
