@@ -52,8 +52,9 @@ class Subscription:
     interruption, and ends with its listener. `async with` ends it earlier.
     """
 
-    def __init__(self, listener: Listener, channels: Iterable[str]) -> None:
+    def __init__(self, listener: Listener, channels: Iterable[str], only: str = "") -> None:
         self.channels = frozenset(channels)
+        self._only = only
         self._listener = listener
         self._queue: deque[Note] = deque()
         self._arrived = asyncio.Event()
@@ -79,6 +80,8 @@ class Subscription:
         self._listener.forget(self)
 
     def put(self, note: Note) -> None:
+        if note is not RESYNC and not note.payload.startswith(self._only):
+            return
         if note is RESYNC or len(self._queue) >= MAX_QUEUED_NOTES:
             self._queue.clear()  # reading everything again covers whatever waited
             note = RESYNC
@@ -106,11 +109,14 @@ class Listener:
         self._lost = False
         self._closed = False
 
-    def subscribe(self, *channels: str) -> Subscription:
-        """Return the notes of these channels from now on. Raises ValueError for an impossible name."""
+    def subscribe(self, *channels: str, only: str = "") -> Subscription:
+        """Return the notes of these channels from now on. Raises ValueError for an impossible name.
+
+        only: how a payload must begin to be kept, for a reader who is not concerned by most of them.
+        """
         for channel in channels:
             check_channel(channel)
-        subscription = Subscription(self, channels)
+        subscription = Subscription(self, channels, only)
         self._subscriptions.add(subscription)
         self._new.add(subscription)
         self._wake.set()

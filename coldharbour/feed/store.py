@@ -27,13 +27,13 @@ class StoredPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBar:
-    """One minute's bounds, from `at` on. high, low: currency per share."""
+class StoredBounds:
+    """What the bars of one span say. place: of the span in the question. high, low: per share, None without bars."""
 
-    symbol: str
-    at: datetime
-    high: Decimal
-    low: Decimal
+    place: int
+    bars: int
+    high: Decimal | None
+    low: Decimal | None
 
 
 async def newest_trades(conn: AsyncConnection, symbols: Collection[str], since: datetime) -> list[StoredPrice]:
@@ -58,20 +58,26 @@ async def newest_trades(conn: AsyncConnection, symbols: Collection[str], since: 
         return await cur.fetchall()
 
 
-async def minute_bars(conn: AsyncConnection, symbols: Sequence[str], start: datetime, end: datetime) -> list[StoredBar]:
-    """Return the bars of `public.alpaca_bars_1min` that begin in [start, end), [] where there is no such table."""
+async def bounds_of_bars(conn: AsyncConnection, spans: Sequence[tuple[str, datetime, datetime]]) -> list[StoredBounds]:
+    """Return the bounds of the bars of `public.alpaca_bars_1min`, [] where there is no such table.
+
+    spans: (symbol, start, end) each; a bar counts in the span in which it begins, start included and end not.
+    """
     if not await _has(conn, *MINUTE_BARS):
         return []
-    async with conn.cursor(row_factory=class_row(StoredBar)) as cur:
+    symbols, starts, ends = (list(column) for column in zip(*spans, strict=True))
+    async with conn.cursor(row_factory=class_row(StoredBounds)) as cur:
         await cur.execute(
             """
-            select symbol, timestamp as at, high::numeric as high, low::numeric as low
-            from public.alpaca_bars_1min
-            where symbol = any(%s) and timestamp >= %s and timestamp < %s
-                and low > 0 and high >= low and high < 'Infinity'
-            order by symbol, timestamp
+            select span.place::int - 1 as place, count(bar.high)::int as bars, max(bar.high)::numeric as high,
+                min(bar.low)::numeric as low
+            from unnest(%s::text[], %s::timestamptz[], %s::timestamptz[])
+                with ordinality as span(symbol, starts, ends, place)
+            left join public.alpaca_bars_1min as bar on bar.symbol = span.symbol and bar.timestamp >= span.starts
+                and bar.timestamp < span.ends and bar.low > 0 and bar.high >= bar.low and bar.high < 'Infinity'
+            group by span.place order by span.place
             """,
-            [list(symbols), start, end],
+            [symbols, starts, ends],
         )
         return await cur.fetchall()
 

@@ -25,23 +25,28 @@ UNKNOWN = timedelta(minutes=1)  # how long a phase holds where the calendar ends
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What happened to a symbol since the last look. high, low: of its regular-hours trades, None without any."""
+    """What happened to a symbol since the last look.
+
+    high, low: of its regular-hours trades, None without any. since: when the first of these was made.
+    """
 
     last: LastPrice
-    high: Decimal | None
-    low: Decimal | None
+    high: Decimal | None = None
+    low: Decimal | None = None
+    since: datetime | None = None
 
 
 class Span:
     """One watch's part in one symbol: the bounds of its prices since the watch looked last."""
 
-    __slots__ = ("entry", "has_moved", "high", "low", "watch")
+    __slots__ = ("entry", "has_moved", "high", "low", "since", "watch")
 
     def __init__(self, entry: Entry, watch: Watch) -> None:
         self.entry, self.watch = entry, watch
         self.has_moved = False
         self.high: float | None = None
         self.low: float | None = None
+        self.since: datetime | None = None
 
     def fold(self) -> None:
         """Add what the current slice did to the symbol."""
@@ -50,10 +55,10 @@ class Span:
             # A slice that begins before the open has bounds of both phases; its newest price alone is regular.
             is_whole = watch.is_regular(entry.first_at)
             high, low = (entry.high, entry.low) if is_whole else (entry.price, entry.price)
-            if self.high is None or high > self.high:
-                self.high = high
-            if self.low is None or low < self.low:
-                self.low = low
+            if self.high is None or self.low is None:
+                self.high, self.low, self.since = high, low, entry.first_at if is_whole else entry.at
+            elif high > self.high or low < self.low:
+                self.high, self.low = max(self.high, high), min(self.low, low)
         self.tell()
 
     def tell(self) -> None:
@@ -64,9 +69,9 @@ class Span:
 
     def take(self) -> Move | None:
         """Return what happened and begin anew, None while no price is known."""
-        last, high, low = self.entry.last(), self.high, self.low
-        self.has_moved, self.high, self.low = False, None, None
-        return Move(last, to_decimal(high), to_decimal(low)) if last else None
+        last, high, low, since = self.entry.last(), self.high, self.low, self.since
+        self.has_moved, self.high, self.low, self.since = False, None, None, None
+        return Move(last, to_decimal(high), to_decimal(low), since) if last else None
 
 
 class Watch:

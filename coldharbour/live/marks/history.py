@@ -1,0 +1,134 @@
+"""What bars say of stretches of the past: from the table of minute bars where it has them, else from the broker.
+
+Whole sessions are read as daily bars, parts of one as minutes. Bars are adjusted for splits, as open lots are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+
+from coldharbour.broker import Bar, Broker, Priority
+from coldharbour.broker.refusals import Refused
+from coldharbour.db import Database
+from coldharbour.errors import Transient
+from coldharbour.feed import store
+from coldharbour.live.marks.book import Bounds, Found, Wanted
+from coldharbour.live.marks.coverage import MINUTE
+from coldharbour.sessions import NEW_YORK
+
+T = TypeVar("T")
+
+MOMENT = timedelta(microseconds=1)  # both bounds of the broker's question are included
+SPANS_AT_ONCE = 200
+SYMBOLS_AT_ONCE = 50
+FREE_FEED = "iex"  # what an account may read that has no subscription to all exchanges
+
+
+class BarHistory:
+    """Looks stretches up. market_db: where the table of minute bars stands, if it does anywhere."""
+
+    def __init__(self, market_db: Database, broker: Broker) -> None:
+        self._market_db, self._broker = market_db, broker
+        self._feed: str | None = None  # the best that the account may read
+
+    async def bounds(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
+        """Yield what is found, a part at a time, until nothing is left. Raises Transient and BrokerRefused."""
+        left = set(wanted)
+        async for found in self._from_table(left):
+            left -= found.keys()
+            yield found
+        whole = {want for want in left if want[1].is_whole}
+        async for found in self._from_daily_bars(whole):
+            yield found
+        async for found in self._from_minute_bars(left - whole):
+            yield found
+
+    async def _from_table(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
+        """Yield the stretches of which the table has the bars. A server that does not answer has none."""
+        for part in _parts(sorted(wanted, key=_by_time), SPANS_AT_ONCE):
+            try:
+                async with self._market_db.transaction() as conn:
+                    rows = await store.bounds_of_bars(conn, [(symbol, s.start, s.end) for symbol, s in part])
+            except Transient:
+                return
+            if not rows:
+                return
+            yield {
+                part[row.place]: Bounds(row.high, row.low) for row in rows if part[row.place][1].is_complete(row.bars)
+            }
+
+    async def _from_daily_bars(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
+        by_symbol: dict[str, list[Wanted]] = defaultdict(list)
+        for want in wanted:
+            by_symbol[want[0]].append(want)
+        for symbols in _parts(sorted(by_symbol), SYMBOLS_AT_ONCE):
+            asked = [want for symbol in symbols for want in by_symbol[symbol]]
+            days = [want[1].session.session_date for want in asked]
+            bars = await self._bars(symbols, "1Day", _midnight(min(days)), _midnight(max(days)) + MINUTE)
+            by_day = {(bar.symbol, bar.at.astimezone(NEW_YORK).date()): [bar] for bar in bars}
+            yield {want: _bounds(by_day.get((want[0], want[1].session.session_date), ())) for want in asked}
+
+    async def _from_minute_bars(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
+        by_day: dict[date, dict[str, list[Wanted]]] = defaultdict(lambda: defaultdict(list))
+        for want in wanted:
+            by_day[want[1].session.session_date][want[0]].append(want)
+        for _, by_symbol in sorted(by_day.items(), reverse=True):  # what is newest moves people most
+            for symbols in _parts(sorted(by_symbol), SYMBOLS_AT_ONCE):
+                asked = [want for symbol in symbols for want in by_symbol[symbol]]
+                start, end = min(s.start for _, s in asked), max(s.end for _, s in asked)
+                bars = defaultdict(list)
+                for bar in await self._bars(symbols, "1Min", start, end):
+                    bars[bar.symbol].append(bar)
+                yield {(symbol, s): _bounds(bar for bar in bars[symbol] if s.start <= bar.at < s.end)
+                       for symbol, s in asked}  # fmt: skip
+
+    async def _bars(self, symbols: Sequence[str], timeframe: str, start: datetime, end: datetime) -> list[Bar]:
+        """Return the bars that begin in [start, end); a symbol that the broker refuses on its own has none."""
+        try:
+            found = await self._ask(symbols, timeframe, start, end)
+        except Refused as error:
+            if error.status == 403 and self._feed is None:
+                self._feed = FREE_FEED
+                return await self._bars(symbols, timeframe, start, end)
+            if len(symbols) == 1:
+                return []
+            return [bar for symbol in symbols for bar in await self._bars([symbol], timeframe, start, end)]
+        return [bar for bars in found.values() for bar in bars]
+
+    async def _ask(
+        self, symbols: Sequence[str], timeframe: str, start: datetime, end: datetime
+    ) -> dict[str, tuple[Bar, ...]]:
+        return await self._broker.bars(
+            symbols,
+            timeframe,
+            start,
+            max(start, end - MOMENT),
+            adjustment="split",
+            feed=self._feed,
+            priority=Priority.BULK,
+        )
+
+
+def _bounds(bars: Iterable[Bar]) -> Bounds:
+    bars = list(bars)
+    if not bars:
+        return Bounds()
+    return Bounds(max(bar.high for bar in bars), min(bar.low for bar in bars))
+
+
+def _by_time(want: Wanted) -> tuple[datetime, str]:
+    return want[1].start, want[0]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=NEW_YORK)
+
+
+def _parts(items: Iterable[T], size: int) -> Iterable[list[T]]:
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
