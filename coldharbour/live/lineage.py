@@ -1,0 +1,422 @@
+"""Which exit belongs to which entry: orders tied by replacement and by nesting, as evidence arrives; never a fill.
+
+Source: domain.md 3. The evidence comes in any order and from either end of a link; what it proves is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from coldharbour.live import liveness
+from coldharbour.live.liveness import Span
+from coldharbour.live.model import ExitType, OrderFact
+
+STOPS: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
+OCO: Final = "oco"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Orders that replaced each other. path: those that are known, from first to last; others: attempts beside it."""
+
+    path: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> str:
+        """The order that began it."""
+        return self.path[0]
+
+    @property
+    def last(self) -> str:
+        """The latest successor."""
+        return self.path[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One exit of a family. orders: its chain from the first to the latest successor. spans: when it was live.
+
+    kind: take-profit or stop, by the chain's first order; None for neither.
+    """
+
+    orders: tuple[OrderFact, ...]
+    kind: ExitType | None
+    spans: tuple[Span, ...]
+
+    @property
+    def first(self) -> OrderFact:
+        """The order that began the chain: its price is the initial one."""
+        return self.orders[0]
+
+    @property
+    def working(self) -> OrderFact | None:
+        """The newest order of the chain that is live, by the latest evidence; None if none is."""
+        for order in reversed(self.orders):
+            span = liveness.lifespan(order)
+            if span is not None and span[1] is None:
+                return order
+        return None
+
+    def member_at(self, at: datetime) -> OrderFact | None:
+        """The order of the chain that was live at a moment: the one not yet replaced."""
+        return next((order for order in self.orders if _was_live(order, at)), None)
+
+
+class Lineage:
+    """The orders of an account and how they hang together; orders may be added, and stated anew, at any time.
+
+    >>> entry = OrderFact(id="P", symbol="KO", is_buy=True, order_type="market", order_class="bracket", status="filled")
+    >>> stop = OrderFact(id="S1", symbol="KO", is_buy=False, order_type="stop", order_class="bracket",
+    ...                  status="replaced", stop_price=Decimal(9), parent_id="P", replaced_by="S2")
+    >>> moved = OrderFact(id="S2", symbol="KO", is_buy=False, order_type="stop", order_class="bracket",
+    ...                   status="new", stop_price=Decimal(10), replaces="S1")
+    >>> lineage = Lineage([entry, stop, moved])
+    >>> lineage.parent("S2"), lineage.latest("S1"), lineage.initial_stop("P")
+    ('P', 'S2', Decimal('9'))
+    """
+
+    def __init__(self, orders: Iterable[OrderFact] = ()) -> None:
+        self._orders: dict[str, OrderFact] = {}
+        self._replacing: dict[str, list[str]] = {}  # by order: those that say they replace it
+        self._replaced: dict[str, list[str]] = {}  # by order: those that say it replaced them
+        self._nested: dict[str, list[str]] = {}  # by parent: the orders seen under it
+        self._loose: dict[str, dict[str, None]] = {}  # by symbol: orders without a parent that are stops or OCOs
+        self._chains: dict[str, Chain] = {}
+        self._homes: dict[str, str | None] = {}
+        self._legs: dict[str, tuple[Leg, ...]] = {}
+        self._faults: dict[str, str] = {}
+        self._unchecked: dict[str, None] = {}
+        for order in orders:
+            self.add(order)
+
+    def add(self, order: OrderFact) -> frozenset[str]:
+        """Take an order in, new or stated anew; return the orders whose parent may be another one now.
+
+        Whoever adds an older statement after a newer one gets the older one: the lake keeps the newest.
+        """
+        known = self._orders.get(order.id)
+        if known == order:
+            return frozenset()
+        if known is not None and _ties(known) == _ties(order):
+            self._orders[order.id] = order
+            self._forget_legs((order.id,))
+            return frozenset()
+        touched = set() if known is None else self._below(order.id)
+        if known is not None:
+            self._untie(known)
+        self._orders[order.id] = order
+        self._tie(order)
+        touched |= self._below(order.id)
+        self._forget_legs(touched)
+        for member in touched:
+            self._homes.pop(member, None)
+            self._chains.pop(member, None)
+        self._forget_legs(touched)
+        self._unchecked.update(dict.fromkeys(touched))
+        return frozenset(touched)
+
+    def order(self, order_id: str) -> OrderFact | None:
+        """Return what is known of an order, None if it is unknown."""
+        return self._orders.get(order_id)
+
+    def parent(self, order_id: str) -> str | None:
+        """Return the entry order whose exit this is, None for an entry, an OCO and whatever cannot be tied (yet).
+
+        That is the latest successor of the order under which any order of the chain was seen, at any depth of
+        replacement and nesting. Of parents that contradict each other the smallest id is taken.
+        """
+        home = self.home(order_id)
+        return None if home is None or self.is_oco(home) else home
+
+    def home(self, order_id: str) -> str | None:
+        """Return the parent of an exit order, or the head of its OCO; None for an order that is no leg of either."""
+        try:
+            return self._homes[order_id]
+        except KeyError:
+            home = self._homes[order_id] = self._find_home(order_id)
+            return home
+
+    def is_oco(self, order_id: str) -> bool:
+        """Return whether an order begins an OCO that was attached to a position: both exits, and no parent."""
+        head = self._orders.get(self.chain(order_id).first)
+        return head is not None and head.order_class == OCO and self.home(order_id) == self.latest(order_id)
+
+    def latest(self, order_id: str) -> str:
+        """Return the latest known successor of an order, itself if it was not replaced.
+
+        A replacement that was rejected succeeds nothing while the order it was to replace lives on. Of a circle,
+        which has no end, the smallest id.
+        """
+        return self.chain(order_id).last
+
+    def first(self, order_id: str) -> str:
+        """Return the earliest known order of a chain of replacements."""
+        return self.chain(order_id).first
+
+    def kind(self, order_id: str) -> ExitType | None:
+        """Return whether an order takes profit or stops loss: what its chain's first order was. None for neither."""
+        return _kind(self._orders.get(self.first(order_id)))
+
+    def chain(self, order_id: str) -> Chain:
+        """Return the chain of replacements that an order is in, of itself alone where it stands alone."""
+        if not self._is_linked(order_id):
+            return Chain((order_id,))
+        chain = self._chains.get(order_id)
+        if chain is None:
+            chain = self._find_chain(order_id)
+            self._chains.update(dict.fromkeys((*chain.path, *chain.others), chain))
+        return chain
+
+    def legs(self, order_id: str) -> tuple[Leg, ...]:
+        """Return the exits of a parent, or both exits of an OCO, each as its whole chain; the oldest first."""
+        home = self.latest(order_id)
+        legs = self._legs.get(home)
+        if legs is None:
+            legs = self._legs[home] = self._find_legs(home)
+        return legs
+
+    def initial_stop(self, parent_id: str) -> Decimal | None:
+        """Return the stop price, per share, with which a parent was created; None if it had no stop.
+
+        Source: domain.md 9.
+        """
+        return next((leg.first.stop_price for leg in self.legs(parent_id) if leg.kind is ExitType.STOP_LOSS), None)
+
+    def is_live(self, order_id: str, at: datetime) -> bool:
+        """Return whether any order of a chain was live at a moment, from the orders' own stamps."""
+        chain = self.chain(order_id)
+        members = (self._orders.get(member) for member in (*chain.path, *chain.others))
+        return any(_was_live(order, at) for order in members if order is not None)
+
+    def expiry(self, parent_id: str) -> datetime | None:
+        """Return the earliest expiry among the live legs of a parent; None without one. Source: domain.md 3."""
+        return earliest_expiry(self.legs(parent_id))
+
+    def ocos(self, symbol: str) -> list[str]:
+        """Return the heads of a symbol's OCOs that were attached to a position."""
+        heads = {
+            self.latest(order_id)
+            for order_id in self._loose.get(symbol, ())
+            if self._orders[order_id].order_class == OCO
+        }
+        return sorted(head for head in heads if self.is_oco(head))
+
+    def loose_stops(self, symbol: str) -> list[Leg]:
+        """Return a symbol's stop orders that are no leg of a parent or an OCO, each as its whole chain."""
+        chains = {self.chain(order_id) for order_id in self._loose.get(symbol, ()) if self.home(order_id) is None}
+        legs = (self._leg(chain) for chain in chains)
+        return sorted((leg for leg in legs if leg.kind is ExitType.STOP_LOSS), key=_leg_age)
+
+    def problems(self) -> tuple[tuple[str, str], ...]:
+        """Return what is wrong with the links, as (order id, text): circles, missing orders, contradictions."""
+        for order_id in self._unchecked:
+            self._faults.pop(order_id, None)
+            if fault := self._fault(order_id):
+                self._faults[order_id] = fault
+        self._unchecked.clear()
+        return tuple(sorted(self._faults.items()))
+
+    # The indexes
+
+    def _tie(self, order: OrderFact) -> None:
+        if order.replaces is not None:
+            self._replacing.setdefault(order.replaces, []).append(order.id)
+        if order.replaced_by is not None:
+            self._replaced.setdefault(order.replaced_by, []).append(order.id)
+        if order.parent_id is not None:
+            self._nested.setdefault(order.parent_id, []).append(order.id)
+        elif order.order_class == OCO or order.order_type in STOPS:
+            self._loose.setdefault(order.symbol, {})[order.id] = None
+
+    def _untie(self, order: OrderFact) -> None:
+        for index, key in (
+            (self._replacing, order.replaces),
+            (self._replaced, order.replaced_by),
+            (self._nested, order.parent_id),
+        ):
+            if key is not None:
+                index[key].remove(order.id)
+        self._loose.get(order.symbol, {}).pop(order.id, None)
+
+    def _is_linked(self, order_id: str) -> bool:
+        order = self._orders.get(order_id)
+        has_own = order is not None and (order.replaces is not None or order.replaced_by is not None)
+        return has_own or order_id in self._replacing or order_id in self._replaced
+
+    def _links(self, order_id: str) -> Iterator[str]:
+        yield from self._successors(order_id)
+        yield from self._predecessors(order_id)
+
+    def _successors(self, order_id: str) -> Iterator[str]:
+        order = self._orders.get(order_id)
+        if order is not None and order.replaced_by is not None:
+            yield order.replaced_by
+        yield from self._replacing.get(order_id, ())
+
+    def _predecessors(self, order_id: str) -> Iterator[str]:
+        order = self._orders.get(order_id)
+        if order is not None and order.replaces is not None:
+            yield order.replaces
+        yield from self._replaced.get(order_id, ())
+
+    def _below(self, order_id: str) -> set[str]:
+        """Return an order, all that replaced it or were replaced by it, and whatever hangs under any of those."""
+        found: set[str] = set()
+        waiting = [order_id]
+        while waiting:
+            member = waiting.pop()
+            if member not in found:
+                found.add(member)
+                waiting += self._links(member)
+                waiting += self._nested.get(member, ())
+        return found
+
+    def _forget_legs(self, members: Iterable[str]) -> None:
+        for member in members:
+            self._legs.pop(member, None)
+            self._legs.pop(self.latest(member), None)
+            home = self.home(member)
+            if home is not None:
+                self._legs.pop(home, None)
+
+    # Chains
+
+    def _find_chain(self, order_id: str) -> Chain:
+        component = self._component(order_id)
+        next_of = {member: self._next(member) for member in component}
+        # Of several beginnings the oldest; a circle has none.
+        roots = [member for member in component if all(other == member for other in self._predecessors(member))]
+        start = min(roots, key=self._age) if roots else min(component)
+        path: list[str] = []
+        member: str | None = start
+        while member is not None and member not in path:
+            path.append(member)
+            member = next_of[member]
+        if member is not None:  # a circle, which has no last: as the lake decides it
+            circle = path[path.index(member) :]
+            path = [*path[: path.index(member)], *sorted(circle, reverse=True)]
+        known = [member for member in path if member in self._orders] or [order_id]
+        return Chain(tuple(known), tuple(sorted(component - set(path))))
+
+    def _component(self, order_id: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [order_id]
+        while waiting:
+            member = waiting.pop()
+            if member not in found:
+                found.add(member)
+                waiting += self._links(member)
+        return found
+
+    def _next(self, order_id: str) -> str | None:
+        """Return what replaced an order: what it names itself before others, and what is known before what is not."""
+        order = self._orders.get(order_id)
+        named = None if order is None else order.replaced_by
+        candidates = {
+            other for other in self._successors(order_id) if other != order_id and self._succeeds(other, order)
+        }
+        return max(
+            candidates,
+            key=lambda other: (other in self._orders, other == named, self._age(other)),
+            default=None,
+        )
+
+    def _succeeds(self, candidate: str, order: OrderFact | None) -> bool:
+        found = self._orders.get(candidate)
+        return found is None or found.status != "rejected" or (order is not None and order.status == "replaced")
+
+    def _age(self, order_id: str) -> tuple[datetime, datetime, str]:
+        order = self._orders.get(order_id)
+        if order is None:
+            return liveness.ALWAYS, liveness.ALWAYS, order_id
+        return liveness.began(order), order.submitted_at or liveness.ALWAYS, order_id
+
+    # Families
+
+    def _find_home(self, order_id: str) -> str | None:
+        chain = self.chain(order_id)
+        seen = {chain.last}
+        while claims := self._claims(chain):
+            parent = self.chain(min(self.latest(claim) for claim in claims))
+            if parent.last in seen:
+                break
+            seen.add(parent.last)
+            chain = parent
+        if len(seen) > 1:
+            return chain.last
+        head = self._orders.get(chain.first)
+        return chain.last if head is not None and head.order_class == OCO else None
+
+    def _claims(self, chain: Chain) -> set[str]:
+        members = (self._orders.get(member) for member in (*chain.path, *chain.others))
+        claims = {order.parent_id for order in members if order is not None and order.parent_id is not None}
+        return {claim for claim in claims if self.latest(claim) != chain.last}
+
+    def _find_legs(self, home: str) -> tuple[Leg, ...]:
+        own = self.chain(home)
+        chains = {self.chain(member) for member in self._below(home) if self.home(member) == home}
+        if not self.is_oco(home):
+            chains.discard(own)
+        return tuple(sorted((self._leg(chain) for chain in chains), key=_leg_age))
+
+    def _leg(self, chain: Chain) -> Leg:
+        path = [self._orders[member] for member in chain.path if member in self._orders]
+        others = [self._orders[member] for member in chain.others if member in self._orders]
+        spans = (liveness.lifespan(order) for order in (*path, *others))
+        orders = (*path[:-1], *others, *path[-1:])
+        return Leg(orders, _kind(path[0]) if path else None, liveness.merged(span for span in spans if span))
+
+    # Faults
+
+    def _fault(self, order_id: str) -> str | None:
+        order = self._orders.get(order_id)
+        if order is None:
+            return None
+        if order_id in (order.replaces, order.replaced_by):
+            return f"order {order_id} is said to replace itself"
+        for verb, other in (("replaces", order.replaces), ("was replaced by", order.replaced_by)):
+            if other is not None and other not in self._orders:
+                return f"order {order_id} {verb} {other}, which is unknown"
+        chain = self.chain(order_id)
+        if chain.last == order_id and self._next(order_id) is not None:
+            return f"order {order_id} is in a circle of replacements: {', '.join(chain.path)}"
+        if chain.first == order_id and len(claims := {self.latest(claim) for claim in self._claims(chain)}) > 1:
+            return f"order {order_id} belongs to several parents: {', '.join(sorted(claims))}"
+        return None
+
+
+def earliest_expiry(legs: Iterable[Leg]) -> datetime | None:
+    """Return the earliest expiry among the legs that are live; None where none is known. Source: domain.md 3."""
+    working = (leg.working for leg in legs)
+    expiries = (liveness.expiry(order) for order in working if order is not None)
+    return min((at for at in expiries if at is not None), default=None)
+
+
+def _ties(order: OrderFact) -> tuple[object, ...]:
+    decided = order.status if order.status in ("rejected", "replaced") else None
+    return (
+        order.replaces, order.replaced_by, order.parent_id, order.order_class, order.order_type, order.symbol,
+        order.is_buy, order.created_at, order.submitted_at, order.qty if order.order_class == OCO else None, decided,
+    )  # fmt: skip
+
+
+def _kind(order: OrderFact | None) -> ExitType | None:
+    if order is None:
+        return None
+    if order.order_type == "limit":
+        return ExitType.TAKE_PROFIT
+    return ExitType.STOP_LOSS if order.order_type in STOPS else None
+
+
+def _leg_age(leg: Leg) -> tuple[datetime, str]:
+    return liveness.began(leg.first), leg.first.id
+
+
+def _was_live(order: OrderFact, at: datetime) -> bool:
+    span = liveness.lifespan(order)
+    return span is not None and liveness.is_within(at, (span,))
