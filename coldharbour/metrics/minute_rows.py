@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -85,15 +85,23 @@ class MinuteRows:
             await store.mark_stale(conn, self.slug, begin.session.session_date, since=since, opening=opening)
 
     async def fill(self, days: Days, now: datetime) -> int:
-        """Make the missing and the stale minutes from bars, as soon as these can be trusted; return how many."""
+        """Make the missing and the stale minutes from bars, as soon as these can be trusted; return how many.
+
+        Looked at are the sessions from the first one with a minute on, and at least the one that runs.
+        """
+        trusted = _minute(now - self.rules.settle)
         async with self._db.transaction() as conn:
-            newest = await store.newest_minute_day(conn, self.slug)
+            known = await store.minute_counts(conn, self.slug, trusted)
         running = days.begun(now)
-        first = newest or (running.session_date if running else None)
+        first = min([*known, *([running.session_date] if running else [])], default=date.max)
         filled = 0
         for session in days.recent:
-            if first is not None and first <= session.session_date:
-                filled += await self._fill(days, session, now)
+            due = _minutes(session.pre_open_utc, min(session.post_close_utc, trusted))
+            if session.session_date >= first and len(due) > known.get(session.session_date, 0):
+                made = await self._fill(days, session, due, now)
+                if made is None:
+                    break
+                filled += made
         return filled
 
     async def prune(self, days: Days, keep: int) -> None:
@@ -113,18 +121,18 @@ class MinuteRows:
             activities = [activity async for some in lake.activities(conn, self.slug, before, day) for activity in some]
         return SessionBegin(session, opening, activities)
 
-    async def _fill(self, days: Days, session: MarketSession, now: datetime) -> int:
-        until = min(session.post_close_utc, _minute(now - self.rules.settle))
-        async with self._db.transaction() as conn:
-            fresh = await store.fresh_minutes(conn, self.slug, session.session_date)
-        due = [at for at in _minutes(session.pre_open_utc, until) if at not in fresh]
-        begin = await self._begin(days, session) if due else None
+    async def _fill(self, days: Days, session: MarketSession, due: Sequence[datetime], now: datetime) -> int | None:
+        """Make what is missing of the minutes that are due; return how many, None where the broker gives no bars."""
+        begin = await self._begin(days, session)
         if begin is None:
             return 0
         bars = await self._bars(begin, due[-1], now)
         if bars is None:
-            return 0
-        minutes = minutes_from_bars(due, bars, begin.symbols)
+            return None
+        async with self._db.transaction() as conn:
+            fresh = await store.fresh_minutes(conn, self.slug, session.session_date)
+        missing = [at for at in due if at not in fresh]
+        minutes = minutes_from_bars(missing, bars, begin.symbols)
         points = await anyio.to_thread.run_sync(partial(begin.points, minutes, self.rules))
         async with self._db.transaction() as conn:
             return await store.save_minutes(conn, self.slug, points, "bars")
@@ -153,8 +161,5 @@ def _minute(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
-def _minutes(first: datetime, until: datetime) -> Iterable[datetime]:
-    at = first
-    while at < until:
-        yield at
-        at += MINUTE
+def _minutes(first: datetime, until: datetime) -> list[datetime]:
+    return [first + number * MINUTE for number in range(max((until - first) // MINUTE, 0))]

@@ -207,13 +207,13 @@ async def fresh_minutes(conn: AsyncConnection, slug: str, session_date: date) ->
     return {row[0] for row in await (await conn.execute(query, [slug, session_date])).fetchall()}
 
 
-async def newest_minute_day(conn: AsyncConnection, slug: str) -> date | None:
-    """Return the session of the newest minute."""
-    query = sql.SQL("select session_date from {} where destination = %s order by at desc limit 1").format(
-        _table("equity_intraday", slug)
-    )
-    row = await (await conn.execute(query, [slug])).fetchone()
-    return row[0] if row else None
+async def minute_counts(conn: AsyncConnection, slug: str, before: datetime) -> dict[date, int]:
+    """Return how many minutes of each session before a moment are known and not stale."""
+    query = sql.SQL("""
+        select session_date, count(*) filter (where at < %s and not stale) from {}
+        where destination = %s group by session_date
+    """).format(_table("equity_intraday", slug))
+    return dict(await (await conn.execute(query, [before, slug])).fetchall())
 
 
 async def prune_minutes(conn: AsyncConnection, slug: str, before: date) -> None:
