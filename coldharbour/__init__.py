@@ -6,6 +6,23 @@ from coldharbour.live.book import Book
 from coldharbour.live.fifo import match_fifo
 from coldharbour.live.lineage import Lineage
 from coldharbour.live.lots import match_lots
+from coldharbour.live.model import Side
+from coldharbour.risk.breakeven import decide_breakeven, legal_stop
+from coldharbour.risk.model import BreakevenRule, Decision, MarketView, ProtectedLot
 
-__all__ = ["Book", "Lineage", "match_fifo", "match_lots", "slug_for", "synthetic_activity_id"]
+__all__ = [
+    "Book",
+    "BreakevenRule",
+    "Decision",
+    "Lineage",
+    "MarketView",
+    "ProtectedLot",
+    "Side",
+    "decide_breakeven",
+    "legal_stop",
+    "match_fifo",
+    "match_lots",
+    "slug_for",
+    "synthetic_activity_id",
+]
 __version__ = "0.1.0"
