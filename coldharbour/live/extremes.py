@@ -1,16 +1,20 @@
-"""How far prices went while a closed trade was held: from what was watched, and from minute bars for the rest."""
+"""How far prices went while a closed trade was held: what was watched, bars for the rest, and the trade's own prices.
+
+Pure; who reads the bars is `measuring`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from coldharbour.broker.model import Bar
+from coldharbour.live.marks.book import Bounds
+from coldharbour.live.marks.coverage import Stretch, floor, unseen
+from coldharbour.sessions import MarketSession
 
-MINUTE = timedelta(minutes=1)
 AFTERGLOW = timedelta(seconds=1)  # prices heard so shortly after the exit cannot be told from those before it
 
 
@@ -35,21 +39,18 @@ class Holding:
     watch: Watch | None = None
 
     @property
-    def seen(self) -> Watch:
-        """What is known without asking; a watch that went on after the exit says nothing of the time before it."""
-        if self.watch is not None and self.watch.through <= self.exit_time + AFTERGLOW:
-            return self.watch
-        return Watch(self.entry_price, self.entry_price, self.entry_time)
+    def seen(self) -> Watch | None:
+        """The watch, unless it went on after the exit: then it says nothing of the time before."""
+        watch = self.watch
+        return watch if watch is not None and watch.through <= self.exit_time + AFTERGLOW else None
 
-    @property
-    def unseen(self) -> tuple[datetime, datetime] | None:
-        """The first and the last minute whose bars are needed, each as its begin; None if none is.
+    def unseen(self, sessions: Sequence[MarketSession]) -> list[Stretch]:
+        """Return the regular minutes whose bars are needed; the exit's own also tells of prices after it.
 
-        Only whole minutes count: a minute's bar also tells of prices before the entry or after the exit in it.
+        sessions: in order, back to the entry's day.
         """
-        first = _minute(self.seen.through + MINUTE - timedelta(microseconds=1))
-        last = _minute(self.exit_time) - MINUTE
-        return (first, last) if first <= last else None
+        seen = self.seen
+        return unseen(self.entry_time, None if seen is None else seen.through, floor(self.exit_time), sessions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +62,16 @@ class Extremes:
     source: Literal["ticks", "bars"]
 
 
-def extremes_of(holding: Holding, bars: Iterable[Bar] = ()) -> Extremes:
-    """Return a trade's extremes; its own prices count as well.
-
-    bars: those of `holding.unseen`. Whoever watched the whole time needs none, and then the source is ticks.
-    """
+def extremes_of(holding: Holding, bounds: Mapping[Stretch, Bounds]) -> Extremes:
+    """Return a trade's extremes; its own prices count as well. bounds: of the stretches that were unseen."""
     seen = holding.seen
-    highs, lows = (
-        [seen.high, holding.entry_price, holding.exit_price],
-        [seen.low, holding.entry_price, holding.exit_price],
-    )
-    if holding.unseen is not None:
-        first, last = holding.unseen
-        inside = [bar for bar in bars if first <= bar.at <= last]
-        highs += [bar.high for bar in inside]
-        lows += [bar.low for bar in inside]
-    by_ticks = seen is holding.watch and holding.unseen is None
-    return Extremes(max(highs), min(lows), "ticks" if by_ticks else "bars")
+    highs = [holding.entry_price, holding.exit_price, *_known(each.high for each in bounds.values())]
+    lows = [holding.entry_price, holding.exit_price, *_known(each.low for each in bounds.values())]
+    if seen is not None:
+        highs.append(seen.high)
+        lows.append(seen.low)
+    return Extremes(max(highs), min(lows), "bars" if bounds or seen is None else "ticks")
 
 
-def _minute(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
+def _known(prices: Iterable[Decimal | None]) -> list[Decimal]:
+    return [price for price in prices if price is not None]

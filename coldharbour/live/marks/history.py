@@ -1,6 +1,6 @@
 """What bars say of stretches of the past: from the table of minute bars where it has them, else from the broker.
 
-Whole sessions are read as daily bars, parts of one as minutes. Bars are adjusted for splits, as open lots are.
+Whole sessions are read as daily bars, parts of one as minutes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ FREE_FEED = "iex"  # what an account may read that has no subscription to all ex
 
 
 class BarHistory:
-    """Looks stretches up. market_db: where the table of minute bars stands, if it does anywhere."""
+    """Looks stretches up. market_db: where the table of minute bars stands, if it does anywhere.
 
-    def __init__(self, market_db: Database, broker: Broker) -> None:
-        self._market_db, self._broker = market_db, broker
+    adjustment: "split" for prices in terms of today's shares, as open lots are, "raw" for those of the day itself.
+    """
+
+    def __init__(self, market_db: Database, broker: Broker, *, adjustment: str = "split") -> None:
+        self._market_db, self._broker, self._adjustment = market_db, broker, adjustment
         self._feed: str | None = None  # the best that the account may read
 
     async def bounds(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
@@ -107,7 +110,7 @@ class BarHistory:
             timeframe,
             start,
             max(start, end - MOMENT),
-            adjustment="split",
+            adjustment=self._adjustment,
             feed=self._feed,
             priority=Priority.BULK,
         )
