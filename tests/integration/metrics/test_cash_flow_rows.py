@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ async def amounts(house: CountingHouse) -> list[tuple[str, str]]:
 class TestRows:
     async def test_every_activity_that_is_no_fill_is_a_row(self, house: CountingHouse) -> None:
         fee = AccountActivity(
-            "20261006000000000::fee", "FEE", date=TUESDAY, symbol="KO", net_amount=cash(TUESDAY, "FEE", "-0.05").net_amount,
+            "20261006000000000::fee", "FEE", date=TUESDAY, symbol="KO", net_amount=Decimal("-0.05"),
             description="TAF fee", status="executed",
         )  # fmt: skip
         await house.record(cash(MONDAY, "CSD", "1000"), fill(MONDAY, "buy", "1", "KO", "60"), fee)
@@ -85,7 +86,7 @@ class TestRows:
 
         await house.record(
             dividend._replace(status="canceled"),
-            interest._replace(status="correct", date=FRIDAY, net_amount=cash(FRIDAY, "INT", "2").net_amount),
+            interest._replace(status="correct", date=FRIDAY, net_amount=Decimal(2)),
         )
         await keep(house)
 

@@ -11,6 +11,7 @@ import pytest
 from coldharbour_plugins.metrics import MetricsSettings, keep_metrics
 from fakes.accounting import FRIDAY, MONDAY, THURSDAY, TUESDAY, WEEK, cash, fill
 from fakes.counting_house import CountingHouse, new_york, open_counting_house
+from psycopg.types.json import Jsonb
 
 from coldharbour.live.activities.flows import follow_flows
 from coldharbour.metrics.kpis import FORMULAS
@@ -99,7 +100,8 @@ class TestChange:
         await document(house)
         kept = await document(house, "closed_trades")
         await house.execute(
-            "update accounts.account_metrics set document = document || '{\"pnl_cash\": \"7\"}' where id = 'closed_trades'"
+            "update accounts.account_metrics set document = document || %s where id = 'closed_trades'",
+            [Jsonb({"pnl_cash": "7"})],
         )
 
         untouched = await document(house)
