@@ -21,6 +21,8 @@ from coldharbour.feed.model import UNREADABLE, LastPrice, Malformed, Trade, deco
 from coldharbour.feed.watch import Span, Watch
 
 LEAST, MOST = 0.9, 1.1  # of the last price: what needs no confirmation
+HALF, DOUBLE = 0.5, 2.0  # of the last price: what no market does between two trades, but for a reverse split
+PRINTS, PRINTS_FAR = 2, 5  # that must agree on a price away from the last one, within and beyond those bounds
 MAX_SYMBOLS = 50_000  # four times what trades in the United States
 MAX_SYMBOL_LENGTH = 32
 AHEAD = timedelta(seconds=5)  # a stamp further in the future says nothing about what is late
@@ -34,7 +36,7 @@ class Counts:
     """How many messages the book took, and why it took the others not.
 
     malformed: no trade. excluded: by their conditions. invalid: prices that are no positive number. late: older
-    than the symbol's last trade. unconfirmed: far off the last price, and not followed by another one there.
+    than the symbol's last trade. unconfirmed: far off the last price, and not followed by others there.
     crowded: of symbols beyond the most that are kept.
     """
 
@@ -55,20 +57,20 @@ class Counts:
 class Entry:
     """One symbol: its last trade, what the current slice did, and a price that waits for confirmation.
 
-    price: NaN before the first. A suspect counts as long as `base`, the stamp of the trade that it contradicts, is
-    still the last one.
+    price: NaN before the first. prints: how many agree on the suspect, which counts as long as `base`, the stamp of
+    the trade that it contradicts, is still the last one.
     """
 
     __slots__ = (
-        "at", "base", "first_at", "high", "low", "previous", "price", "received_at", "slice", "spans", "suspect",
-        "suspect_at", "symbol",
+        "at", "base", "first_at", "high", "low", "previous", "price", "prints", "received_at", "slice", "spans",
+        "suspect", "suspect_at", "symbol",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
         self.price = self.previous = self.high = self.low = self.suspect = math.nan
         self.at = self.first_at = self.received_at = self.suspect_at = self.base = LONG_AGO
-        self.slice = 0
+        self.slice = self.prints = 0
         self.spans: tuple[Span, ...] = ()
 
     def last(self) -> LastPrice | None:
@@ -241,16 +243,17 @@ def _is_price(price: float) -> bool:
 
 
 def _is_plausible(trade: Trade, entry: Entry) -> bool:
-    """Say whether a price is near the last one, or confirms a suspect that nothing contradicted since.
+    """Say whether a price is near the last one, or enough prints in a row agree on it that nothing contradicted.
 
     Without a last price there is nothing to be near to, so the first one waits for its confirmation too. A
     confirmation is a later trade: the same one sent twice is none.
     """
-    if LEAST < trade.price / entry.price < MOST:
+    ratio = trade.price / entry.price
+    if LEAST < ratio < MOST:
         return True
-    is_confirmed = (
+    is_confirmation = (
         entry.base is entry.at and trade.timestamp > entry.suspect_at and LEAST < trade.price / entry.suspect < MOST
     )
-    if not is_confirmed:
-        entry.suspect, entry.suspect_at, entry.base = trade.price, trade.timestamp, entry.at
-    return is_confirmed
+    entry.prints = entry.prints + 1 if is_confirmation else 1
+    entry.suspect, entry.suspect_at, entry.base = trade.price, trade.timestamp, entry.at
+    return entry.prints >= (PRINTS_FAR if ratio < HALF or ratio > DOUBLE else PRINTS)

@@ -71,7 +71,7 @@ class TestRefusal:
         assert tape.price() == "50.0"
         assert tape.book.counts.invalid == 3
 
-    @pytest.mark.parametrize("price", [44.99, 55.01, 500.0, 5.0])
+    @pytest.mark.parametrize("price", [44.99, 55.01, 25.1, 99.9])
     def test_a_price_more_than_ten_percent_off_waits_for_a_second_one(self, tape: Tape, price: float) -> None:
         tape.open_at(50)
 
@@ -81,6 +81,16 @@ class TestRefusal:
 
         tape.trade(price)
 
+        assert tape.price() == str(price)
+
+    @pytest.mark.parametrize("price", [24.9, 100.1, 500.0, 5.0])
+    def test_half_or_twice_the_price_takes_five_in_a_row(self, tape: Tape, price: float) -> None:
+        tape.open_at(50)
+
+        tape.trade(price, price, price, price, 50, price, price, price, price)
+        assert tape.price() == "50.0"
+
+        tape.trade(price)
         assert tape.price() == str(price)
 
     @pytest.mark.parametrize("price", [45.01, 54.99])
@@ -94,14 +104,14 @@ class TestRefusal:
     def test_a_trade_at_the_old_price_clears_the_suspicion(self, tape: Tape) -> None:
         tape.open_at(50)
 
-        tape.trade(500, 50, 500, 50, 500)
+        tape.trade(60, 50, 60, 50, 60)
 
         assert tape.price() == "50.0"
         assert tape.book.counts.unconfirmed == 4  # the first price of the day waited too
 
     def test_the_same_trade_sent_twice_confirms_nothing(self, tape: Tape) -> None:
         tape.open_at(50)
-        absurd = message(500.0, at_s=10)
+        absurd = message(60.0, at_s=10)
 
         tape.book.take_in([absurd, absurd])
 
@@ -110,7 +120,7 @@ class TestRefusal:
     def test_two_absurd_prices_far_from_each_other_confirm_nothing(self, tape: Tape) -> None:
         tape.open_at(50)
 
-        tape.trade(500, 5, 500, 5)
+        tape.trade(60, 40, 60, 40)
 
         assert tape.price() == "50.0"
 
