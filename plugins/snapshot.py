@@ -74,6 +74,8 @@ class Snapshot:
         async with self._turn:
             is_new = await self.comparison.compare(answer)
             await self.trades.take_averages()
+            await self.followed.review()
+            await self._settle_problems()
         if is_new:
             self.ctx.wake("healing")
         return is_new

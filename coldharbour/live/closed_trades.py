@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
+import anyio.to_thread
 import msgspec
 from psycopg import AsyncConnection
 
@@ -41,11 +42,11 @@ class ClosedTrades:
 
         The ledger is read on while nobody else may write, so that nothing older replaces what stands there.
         """
+        present = await anyio.to_thread.run_sync(self._closings, self._followed.book.symbols())
         async with self._db.transaction(timeout_s=TABLE_LIMIT_S) as conn:
             await store.take_turn(conn, self._slug, "closed_trades")
-            await self._followed.catch_up(conn)
+            present |= self._closings(await self._followed.catch_up(conn))
             self._known_since = await store.known_since(conn, self._slug)
-            present = {symbol: self._closings(symbol) for symbol in self._followed.book.symbols()}
             rows = [closing for now in present.values() for closing in now.values()]
             gone = await store.closed_trade_keys(conn, self._slug) - {_key(trade) for trade, _ in rows}
             changed, removed = await _save(conn, self._slug, rows, gone)
@@ -54,7 +55,7 @@ class ClosedTrades:
 
     async def write(self, symbols: Iterable[str]) -> None:
         """Write the closed trades of these symbols as the book has them now, in one transaction."""
-        present = {symbol: self._closings(symbol) for symbol in symbols}
+        present = await anyio.to_thread.run_sync(self._closings, list(symbols))
         rows: list[Closing] = []
         gone: list[ClosedKey] = []
         for symbol, now in present.items():
@@ -69,9 +70,12 @@ class ClosedTrades:
         self._written |= present
         await self._tell(changed, removed)
 
-    def _closings(self, symbol: str) -> dict[ClosedKey, Closing]:
+    def _closings(self, symbols: Iterable[str]) -> dict[str, dict[ClosedKey, Closing]]:
         book = self._followed.book
-        return {_key(trade): (trade, closes) for trade, closes in closings(book.closed(symbol), book.lots(symbol))}
+        return {
+            symbol: {_key(trade): (trade, last) for trade, last in closings(book.closed(symbol), book.lots(symbol))}
+            for symbol in symbols
+        }
 
     async def tell(self, changed: Iterable[ClosedKey], removed: Iterable[ClosedKey] = ()) -> None:
         """Tell who listens which rows changed and which are gone."""

@@ -17,7 +17,7 @@ from coldharbour.clock import Clock
 from coldharbour.db import Database, Subscription
 from coldharbour.live.book import Book
 from coldharbour.live.ledger.reader import LedgerReader, Reach, Reading
-from coldharbour.live.model import Fill
+from coldharbour.live.model import Fill, ShareMove
 
 RECENT = timedelta(minutes=5)  # fills that a broker's answer may not know yet
 
@@ -34,11 +34,12 @@ class FollowedBook:
         self._reader = LedgerReader(db, slug, market)
         self._clock = clock
         self._recent: dict[str, Fill] = {}
+        self._unsettled: dict[str, str] = {}
 
     async def load(self, reach: Reach = lambda done, expected: None) -> None:
         """Read the whole ledger into the book; a thread works it out, since a large one takes seconds."""
         reading = await self._reader.whole(reach)
-        await anyio.to_thread.run_sync(self._apply, reading)
+        await anyio.to_thread.run_sync(self._begin, reading)
 
     async def catch_up(self, conn: AsyncConnection | None = None) -> frozenset[str]:
         """Move the book on to what the lake holds now; return the symbols that were touched.
@@ -48,10 +49,14 @@ class FollowedBook:
         reading = await self._reader.news(conn)
         return self._apply(reading) if reading else frozenset()
 
+    async def review(self) -> None:
+        """Have the book look through all that it holds for what it could not settle; a thread does it."""
+        self._unsettled = dict(await anyio.to_thread.run_sync(self.book.problems))
+
     @property
     def problems(self) -> dict[str, str]:
-        """What could not be used as it should, by its key: of the rows themselves, and of what they add up to."""
-        return {**self._reader.problems, **dict(self.book.problems())}
+        """What could not be used as it should, by its key: rows of the lake, and what the last review found."""
+        return {**self._reader.problems, **self._unsettled}
 
     def recent_fills(self) -> list[Fill]:
         """Return the fills of the last minutes, in no order."""
@@ -59,9 +64,15 @@ class FollowedBook:
         self._recent = {key: fill for key, fill in self._recent.items() if fill.at > horizon}
         return list(self._recent.values())
 
+    def _begin(self, reading: Reading) -> None:
+        for symbol in self._apply(reading):
+            self.book.lots(symbol)  # the first time takes long, and the event loop has no time for it
+        self._unsettled = dict(self.book.problems())
+
     def _apply(self, reading: Reading) -> frozenset[str]:
         horizon = self._clock.now() - RECENT
-        for event in (*reading.fills, *reading.moves):
+        events: list[Fill | ShareMove] = [*reading.fills, *reading.moves]
+        for event in events:
             self.moved_at[event.symbol] = max(event.at, self.moved_at.get(event.symbol, event.at))
         self._recent |= {fill.id: fill for fill in reading.fills if fill.at > horizon}
         return self.book.apply(orders=reading.orders, fills=reading.fills, moves=reading.moves)

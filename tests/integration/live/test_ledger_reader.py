@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
@@ -28,7 +29,7 @@ def reader(lake: Lake) -> LedgerReader:
     return LedgerReader(lake.db, SLUG, "us_equity")
 
 
-async def fill(lake: Lake, execution: object, **changes: object) -> None:
+async def fill(lake: Lake, execution: object, **changes: Any) -> None:
     """Record a fill as REST tells it."""
     await lake.write_activities([activity(fill_json(execution, **changes))])
 
