@@ -13,10 +13,14 @@ from coldharbour.db import Database
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl
 from coldharbour.live.rebuild import Show, rebuild_live
+from coldharbour.metrics.rebuild import rebuild_metrics
 
 # In the order in which they build on each other; each is given the account and says how far it has come.
 Step = Callable[[Database, Destination, Clock, Show], Awaitable[None]]
-STEPS: tuple[tuple[str, Step], ...] = (("open and closed trades", rebuild_live),)
+STEPS: tuple[tuple[str, Step], ...] = (
+    ("open and closed trades", rebuild_live),
+    ("cash, equity and key figures", rebuild_metrics),
+)
 
 
 @hookimpl

@@ -26,24 +26,21 @@ async def follow_flows(db: Database, slug: str, performance: Set[str], now: date
     One transaction: a crash leaves the table and how far it follows as they were. Source: domain.md 6.
     """
     basis = ",".join(sorted(performance))
-    changed, news = 0, []
+    changed, news, kept = 0, [], set[str]()
     async with db.transaction(timeout_s=LIMIT_S) as conn:
         mark = await store.mark(conn, slug, READER, basis)
         if mark.since:
             await store.expect_few(conn)
         async for activities in store.changed_flows(conn, slug, mark.since):
-            changed += await _write(conn, slug, activities, performance)
+            counted = [a for a in activities if a.activity_type != FILL and not is_canceled(a) and not problem_of(a)]
+            kept |= {activity.id for activity in counted}
+            changed += await store.save_flows(conn, slug, [cash_flow(activity, performance) for activity in counted])
+            changed += await store.remove_flows(conn, slug, {activity.id for activity in activities} - kept)
             news += await _note(conn, slug, activities, now)
+        if not mark.since:
+            changed += await store.keep_flows(conn, slug, kept)
         await store.keep_mark(conn, slug, READER, basis, mark.floor)
     return changed, news
-
-
-async def _write(conn: AsyncConnection, slug: str, activities: Sequence[AccountActivity], performance: Set[str]) -> int:
-    flows = [activity for activity in activities if activity.activity_type != FILL]
-    counted = [activity for activity in flows if not is_canceled(activity) and not problem_of(activity)]
-    gone = {activity.id for activity in flows} - {activity.id for activity in counted}
-    written = await store.save_flows(conn, slug, [cash_flow(activity, performance) for activity in counted])
-    return written + (await store.remove_flows(conn, slug, gone) if gone else 0)
 
 
 async def _note(conn: AsyncConnection, slug: str, activities: Sequence[AccountActivity], now: datetime) -> list[str]:

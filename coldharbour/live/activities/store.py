@@ -169,9 +169,15 @@ async def remove_flows(conn: AsyncConnection, slug: str, ids: Iterable[str]) -> 
     return cursor.rowcount
 
 
-async def forget_flows(conn: AsyncConnection, slug: str, reader: str) -> None:
-    """Remove everything that was made of the activities, and how far that came, to have it made again."""
-    await conn.execute("delete from accounts.cash_flows where destination = %s", [slug])
+async def keep_flows(conn: AsyncConnection, slug: str, ids: Iterable[str]) -> int:
+    """Remove all cash flows but these; return how many stood there."""
+    query = "delete from accounts.cash_flows where destination = %s and id <> all(%s)"
+    cursor = await conn.execute(query, [slug, [*ids]])
+    return cursor.rowcount
+
+
+async def forget(conn: AsyncConnection, slug: str, reader: str) -> None:
+    """Forget how far a reader came, to have it begin anew."""
     await conn.execute("delete from accounts.lake_marks where destination = %s and reader = %s", [slug, reader])
 
 
