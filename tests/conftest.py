@@ -62,7 +62,8 @@ def database_url(postgres: str, template_database: str) -> Iterator[str]:
 
 
 def _create_database(postgres: str, name: str, template: str) -> None:
-    statement = sql.SQL("create database {} template {} owner {}")
+    # Copying the files takes a sixth of the time that writing all of it through the log does.
+    statement = sql.SQL("create database {} template {} owner {} strategy file_copy")
     with psycopg.connect(postgres, autocommit=True) as admin:
         admin.execute(statement.format(*map(sql.Identifier, (name, template, APPLICATION_ROLE))))
 

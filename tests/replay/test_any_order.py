@@ -174,7 +174,7 @@ class AnyOrder(RuleBasedStateMachine):
         return shuffled
 
 
-@pytest.mark.timeout(60 if EXAMPLES <= 100 else 3600)
+@pytest.mark.timeout(120 if EXAMPLES <= 100 else 3600)
 def test_any_order_of_arrival_ends_in_the_same_rows(recorder: Recorder) -> None:
     class Machine(AnyOrder):
         pass
