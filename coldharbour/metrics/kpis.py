@@ -44,7 +44,7 @@ FORMULAS: Final[Mapping[str, str]] = {
     "max_drawdown_pct": "100 * min of drawdown; drawdown = (1 + cumulative return) / its maximum so far - 1",
     "current_drawdown_pct": "100 * drawdown of the newest daily row",
     **{
-        name: f"{'(mean / deviation) * sqrt(252)' if name.startswith('sharpe') else 'sharpe / sqrt(1 + 2*|rho1|)'}"
+        name: f"{'(mean / deviation) * sqrt(252)' if name.startswith('sharpe') else 'sharpe / sqrt(1 + 2*abs(rho1))'}"
         f" of the newest {name.rpartition('_')[2]} daily returns"
         for name in RATIOS
     },
