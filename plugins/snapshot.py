@@ -13,15 +13,18 @@ from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.live import store
 from coldharbour.live.following import FollowedBook, wakeups
 from coldharbour.live.open_trades import OpenTrades
-from coldharbour.live.positions import comparison
-from coldharbour.live.positions.comparison import PositionComparison
+from coldharbour.live.positions.comparison import Answer, PositionComparison, ask
+
+LOGGED_AT_ONCE = 20  # findings; all of them stand in the table
 
 
 class SnapshotSettings(BaseModel, frozen=True, extra="forbid"):
     """How closely the open trades are kept."""
 
     interval_s: float = Field(60, gt=0, description="Seconds between comparisons with the broker's positions.")
-    recheck_s: float = Field(10, gt=0, description="Seconds to the next comparison after a new difference.")
+    recheck_s: float = Field(
+        10, gt=0, description="Seconds to the next comparison after a new difference, or without an answer."
+    )
     poll_s: float = Field(5, gt=0, description="Seconds between looks at the lake when nothing wakes the worker.")
 
 
@@ -34,6 +37,7 @@ class Snapshot:
         self.trades = OpenTrades(ctx.db, self.followed)
         self.comparison = PositionComparison(ctx, self.followed)
         self._problems: dict[str, str] | None = None
+        self._unanswered = False
         self._turn = anyio.Lock()
 
     async def seed(self) -> None:
@@ -41,7 +45,6 @@ class Snapshot:
         await self.followed.load(lambda done, expected: self.ctx.alive())
         self.ctx.alive()
         await self.trades.write_all()
-        await self._settle_problems()
 
     async def catch_up(self) -> None:
         """Move book and table on to what the lake holds now."""
@@ -49,47 +52,54 @@ class Snapshot:
             touched = await self.followed.catch_up()
             if touched:
                 await self.trades.write(touched)
-            await self._settle_problems()
 
     async def compare_for_ever(self) -> None:
-        """Compare with the broker now and then; a broker that is away leaves everything as it is."""
-        unanswered = False
+        """Compare with the broker now and then; without an answer everything stays as it is."""
         while True:
-            try:
-                answer = await comparison.ask(self.ctx)
-            except (Transient, BrokerRefused) as error:
-                if isinstance(error, NeedsOperator):
-                    raise
-                if not unanswered:
-                    self.ctx.log.warning("positions.unanswered", error=str(error))
-                unanswered, is_new = True, False
-            else:
-                if unanswered:
-                    self.ctx.log.info("positions.answered")
-                unanswered, is_new = False, await self._compare(answer)
-            await self.ctx.clock.sleep(self.cfg.recheck_s if is_new else self.cfg.interval_s)
+            await self._settle_problems()
+            answer = await self._ask()
+            is_settled = answer is not None and not await self._compare(answer)
+            await self.ctx.clock.sleep(self.cfg.interval_s if is_settled else self.cfg.recheck_s)
 
-    async def _compare(self, answer: comparison.Answer) -> bool:
+    async def _ask(self) -> Answer | None:
+        try:
+            answer = await ask(self.ctx)
+        except (Transient, BrokerRefused) as error:
+            if isinstance(error, NeedsOperator):
+                raise
+            if not self._unanswered:
+                self.ctx.log.warning("positions.unanswered", error=str(error))
+            self._unanswered = True
+            return None
+        if self._unanswered:
+            self.ctx.log.info("positions.answered")
+        self._unanswered = False
+        return answer
+
+    async def _compare(self, answer: Answer) -> bool:
         await self.catch_up()  # the broker may have told us meanwhile what its answer knows
         async with self._turn:
             is_new = await self.comparison.compare(answer)
             await self.trades.take_averages()
-            await self.followed.review()
-            await self._settle_problems()
         if is_new:
             self.ctx.wake("healing")
         return is_new
 
     async def _settle_problems(self) -> None:
-        """Record what could not be settled when that changed; each finding is logged once."""
+        """Record what could not be settled when that changed; each finding is logged once.
+
+        Not at every change: an order may be named a moment before it is told of.
+        """
         problems = self.followed.problems
         if problems == self._problems:
             return
         async with self.ctx.db.transaction() as conn:
             found, resolved = await store.settle_problems(conn, self.followed.slug, problems, self.ctx.clock.now())
         self._problems = problems
-        for problem in found:
+        for problem in found[:LOGGED_AT_ONCE]:
             self.ctx.log.warning("book.unsettled", problem=problem)
+        if len(found) > LOGGED_AT_ONCE:
+            self.ctx.log.warning("book.unsettled", more=len(found) - LOGGED_AT_ONCE, where="accounts.book_problems")
         if resolved:
             self.ctx.log.info("book.settled", findings=resolved)
 

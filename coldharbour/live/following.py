@@ -34,7 +34,7 @@ class FollowedBook:
         self._reader = LedgerReader(db, slug, market)
         self._clock = clock
         self._recent: dict[str, Fill] = {}
-        self._unsettled: dict[str, str] = {}
+        self._homeless: dict[str, str] = {}  # by the order that is missing
 
     async def load(self, reach: Reach = lambda done, expected: None) -> None:
         """Read the whole ledger into the book; a thread works it out, since a large one takes seconds."""
@@ -49,14 +49,10 @@ class FollowedBook:
         reading = await self._reader.news(conn)
         return self._apply(reading) if reading else frozenset()
 
-    async def review(self) -> None:
-        """Have the book look through all that it holds for what it could not settle; a thread does it."""
-        self._unsettled = dict(await anyio.to_thread.run_sync(self.book.problems))
-
     @property
     def problems(self) -> dict[str, str]:
-        """What could not be used as it should, by its key: rows of the lake, and what the last review found."""
-        return {**self._reader.problems, **self._unsettled}
+        """What could not be used as it should, by its key: rows, links of orders, fills whose order is missing."""
+        return {**self._reader.problems, **dict(self.book.lineage.problems()), **self._homeless}
 
     def recent_fills(self) -> list[Fill]:
         """Return the fills of the last minutes, in no order."""
@@ -67,7 +63,7 @@ class FollowedBook:
     def _begin(self, reading: Reading) -> None:
         for symbol in self._apply(reading):
             self.book.lots(symbol)  # the first time takes long, and the event loop has no time for it
-        self._unsettled = dict(self.book.problems())
+        self.book.lineage.problems()
 
     def _apply(self, reading: Reading) -> frozenset[str]:
         horizon = self._clock.now() - RECENT
@@ -75,7 +71,17 @@ class FollowedBook:
         for event in events:
             self.moved_at[event.symbol] = max(event.at, self.moved_at.get(event.symbol, event.at))
         self._recent |= {fill.id: fill for fill in reading.fills if fill.at > horizon}
-        return self.book.apply(orders=reading.orders, fills=reading.fills, moves=reading.moves)
+        touched = self.book.apply(orders=reading.orders, fills=reading.fills, moves=reading.moves)
+        self._seek_orders(reading)
+        return touched
+
+    def _seek_orders(self, reading: Reading) -> None:
+        """Note the fills whose orders the lake does not hold."""
+        for order in reading.orders:
+            self._homeless.pop(order.id, None)
+        for fill in reading.fills:
+            if fill.order_id != fill.id and self.book.lineage.order(fill.order_id) is None:
+                self._homeless[fill.order_id] = f"fills of order {fill.order_id} in {fill.symbol}, which is unknown"
 
 
 @asynccontextmanager

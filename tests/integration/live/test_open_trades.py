@@ -220,7 +220,7 @@ async def test_the_brokers_average_counts_while_it_is_newer_than_the_last_fill(
 async def test_an_activity_that_cannot_be_used_is_shown_once_and_costs_nothing(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with station_with_lots(database_url, tmp_path) as (station, _):
+    async with station_with_lots(database_url, tmp_path, OFTEN) as (station, _):
         lots = await open_trades(station)
         async with station.db.transaction() as conn:
             await conn.execute(
