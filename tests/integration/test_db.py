@@ -183,6 +183,7 @@ class TestTransaction:
 
         assert failure.value.retry_after_s == 30
 
+    @pytest.mark.timed
     async def test_a_busy_pool_turns_away_after_five_seconds(self, database_url: str) -> None:
         async with (
             open_database(database_url, name="busy", max_size=1) as db,
@@ -229,6 +230,7 @@ class TestDeadDatabase:
 
         assert await items(db) == [1]
 
+    @pytest.mark.timed
     async def test_frozen_idle_connections_are_replaced(self, db: Database) -> None:
         async with anyio.create_task_group() as tasks:
             for n in range(4):
@@ -319,6 +321,7 @@ class TestListener:
 
         assert count == 1
 
+    @pytest.mark.timed
     async def test_a_note_takes_milliseconds(self, db: Database) -> None:
         async with db.listener() as listener:
             notes = listener.subscribe("a")

@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from coldharbour_plugins.simulator.pace import PacedClock
 from fakes.harbour import PATIENCE_S, Harbour, Rhythm, open_harbour
 
-from coldharbour import store
+from coldharbour import lanes, store
 from coldharbour.accounts import AccountContext
 from coldharbour.clock import SystemClock
 from coldharbour.db import notify
@@ -254,7 +254,10 @@ class TestContainment:
 
         assert turns.accounts == ["paper", "swing"]
 
-    async def test_a_single_cycle_never_runs_beside_another_process(self, harbour: Harbour) -> None:
+    async def test_a_single_cycle_never_runs_beside_another_process(
+        self, harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lanes, "CYCLE_WAITS_S", 0.5)
         async with harbour.running(harbour.assign(fine)):
             await harbour.until_state("ready")
             kernel = await harbour.kernel(harbour.assign(fine))

@@ -52,6 +52,7 @@ def stop(demo: Installation, running: Running, how: signal.Signals) -> float:
 
 
 class TestStopping:
+    @pytest.mark.timed
     @pytest.mark.parametrize("number", range(ROUNDS))
     def test_a_signal_at_any_moment_ends_all_of_it_in_time(
         self, demo: Installation, number: int, record_property: Callable[[str, object], None]
@@ -72,6 +73,7 @@ class TestStopping:
             assert "Traceback" not in report
             assert "process.killed" not in report
 
+    @pytest.mark.timed
     def test_no_session_is_left_in_a_transaction(self, demo: Installation, database_url: str, postgres: str) -> None:
         demo.database = database_url
         demo.write(demo.demo())

@@ -176,6 +176,7 @@ class TestStream:
         assert first.startswith("data: <hx-partial")
         assert page.response.headers["content-type"] == "text/event-stream"
 
+    @pytest.mark.timed
     async def test_an_order_event_is_on_open_pages_within_a_second(
         self, room: Room, browser: httpx.AsyncClient
     ) -> None:
@@ -400,6 +401,7 @@ class TestLife:
             with pytest.raises(NeedsOperator, match=rf"web\.port: port {port} of 127\.0\.0\.1 is in use"):
                 await serve_web(context(db, port=port), NoSettings())
 
+    @pytest.mark.timed
     async def test_it_ends_within_a_second_though_pages_are_open_and_one_reads_nothing(
         self, database_url: str, browser: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
     ) -> None:
