@@ -66,5 +66,6 @@ class ConditionRule:
         if conditions not in self.known:
             if len(self.known) >= MAX_KNOWN:  # a publisher that makes codes up
                 self.known.clear()
-            self.known[conditions] = needs(conditions, self._excluded)
+            found = needs(conditions, self._excluded)
+            self.known[conditions] = Needs.IMPOSSIBLE if Needs.IMPOSSIBLE in found else found
         return self.known[conditions]

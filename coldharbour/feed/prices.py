@@ -142,26 +142,19 @@ class Prices:
 
     def take_in(self, messages: Sequence[bytes]) -> None:
         """Take a slice of the stream, in order. What cannot set a price is counted, and nothing raises."""
-        entries, known, nothing = self._entries, self._conditions.known, Needs.NOTHING
+        entries, known = self._entries, self._conditions.known
+        nothing, impossible = Needs.NOTHING, Needs.IMPOSSIBLE
         self._slice = number = self._slice + 1
         touched: list[Entry] = []
         rejected = self.counts.rejected
-        for message in messages:
-            try:
-                trade = decode(message).trade
-            except UNREADABLE:
-                read = self._read_loosely(message)
-                if read is None:
-                    continue
-                trade = read
+        for trade in self._read(messages):
+            needed = known.get(trade.conditions)
+            if needed is impossible:  # most of the tape is odd lots
+                self.counts.excluded += 1
+                continue
             price, at = trade.price, trade.timestamp
             entry = entries.get(trade.symbol)
-            if (
-                entry is None
-                or not LEAST < price / entry.price < MOST
-                or at < entry.at
-                or known.get(trade.conditions) is not nothing
-            ):
+            if entry is None or not LEAST < price / entry.price < MOST or at < entry.at or needed is not nothing:
                 entry = self._examine(trade)
                 if entry is None:
                     continue
@@ -178,6 +171,22 @@ class Prices:
         if touched:
             self._tell(touched)
 
+    def _read(self, messages: Sequence[bytes]) -> Iterable[Trade]:
+        try:
+            return [decode(message).trade for message in messages]
+        except UNREADABLE:  # at least one is written otherwise, or is none
+            return [trade for message in messages if (trade := self._read_one(message))]
+
+    def _read_one(self, message: bytes) -> Trade | None:
+        try:
+            return decode(message).trade
+        except UNREADABLE:
+            try:
+                return read_trade(message)
+            except Malformed:
+                self.counts.malformed += 1
+                return None
+
     def _tell(self, touched: Iterable[Entry]) -> None:
         now, silent_s = self.clock.now(), self.silent_s
         self._heard_s = self.clock.monotonic()
@@ -191,13 +200,6 @@ class Prices:
             entry.received_at = now
             for span in entry.spans:
                 span.fold()
-
-    def _read_loosely(self, message: bytes) -> Trade | None:
-        try:
-            return read_trade(message)
-        except Malformed:
-            self.counts.malformed += 1
-            return None
 
     def _examine(self, trade: Trade) -> Entry | None:
         """Return the entry whose price this trade may set, None, and count why, if it may set none."""

@@ -19,9 +19,11 @@ class Extremes:
 
     def stretched(self, high: Decimal | None, low: Decimal | None) -> Extremes:
         """Return the bounds with these prices in them; they never shrink."""
-        highs = [price for price in (self.high, high) if price is not None]
-        lows = [price for price in (self.low, low) if price is not None]
-        return replace(self, high=max(highs, default=None), low=min(lows, default=None))
+        highest = high if self.high is None or (high is not None and high > self.high) else self.high
+        lowest = low if self.low is None or (low is not None and low < self.low) else self.low
+        if highest is self.high and lowest is self.low:
+            return self
+        return replace(self, high=highest, low=lowest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
