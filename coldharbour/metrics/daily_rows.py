@@ -15,10 +15,9 @@ from typing import Final
 import anyio.to_thread
 
 from coldharbour.live.activities import store as lake
-from coldharbour.live.cash import AccountActivity
 from coldharbour.live.findings import store as findings
 from coldharbour.metrics import store
-from coldharbour.metrics.equity import Closes, SessionBook, book_sessions, needed_closes, replay
+from coldharbour.metrics.equity import Closes, SessionBook, SessionBooks, needed_closes, replay
 from coldharbour.metrics.market import Source
 from coldharbour.metrics.market import store as market
 from coldharbour.metrics.market.closes import fetch_closes
@@ -126,15 +125,14 @@ class DailyRows:
 
     async def _books(self, days: Days, start: DayEnd | None) -> list[SessionBook]:
         after = start.point.session_date if start else None
-        activities: list[AccountActivity] = []
+        books = SessionBooks(days.all, performance_types=self.rules.performance, after=after)
         async with self._db.transaction(timeout_s=LIMIT_S) as conn:
             if start:
                 await lake.expect_few(conn)
             async for some in lake.activities(conn, self.slug, after, days.all[-1]):
-                activities += some
+                books.add(some)  # piece by piece: a whole ledger of objects would stop the loop when it is collected
                 self.source.alive()
-        book = partial(book_sessions, performance_types=self.rules.performance, after=after)
-        return await anyio.to_thread.run_sync(book, activities, days.all)
+        return books.begun()
 
     async def _replay(
         self, days: Days, books: Sequence[SessionBook], start: DayEnd | None, closed_through: date | None

@@ -5,15 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-import anyio.to_thread
 import msgspec
-from psycopg import AsyncConnection
 
 from coldharbour.db import Database
-from coldharbour.live.model import ClosedTrade
 from coldharbour.metrics import store
 from coldharbour.metrics.kpis import Document, kpis
-from coldharbour.metrics.outcomes import ClosedFigures, closed_figures
+from coldharbour.metrics.outcomes import ClosedFigures, OutcomeTally, lot_outcomes
 
 LATEST: Final = "latest"
 CLOSED: Final = "closed_trades"  # the part of it that takes long, with the version of the table it was made from
@@ -49,15 +46,10 @@ async def _closed(db: Database, slug: str) -> tuple[ClosedFigures, str]:
         version, kept = await store.closed_version(conn, slug), await store.document(conn, slug, CLOSED)
         if kept is not None and kept.pop("version") == version:
             return msgspec.convert(kept, ClosedFigures), ""
-        trades = await _all_closed(conn, slug)
-    return await anyio.to_thread.run_sync(closed_figures, trades), version
-
-
-async def _all_closed(conn: AsyncConnection, slug: str) -> list[ClosedTrade]:
-    trades: list[ClosedTrade] = []
-    async for some in store.closed_trades(conn, slug):
-        trades += some
-    return trades
+        tally = OutcomeTally()
+        async for lots in store.closed_lots(conn, slug):
+            tally.add(lot_outcomes(lots))
+    return tally.figures(), version
 
 
 def _is_same(known: dict[str, Any], made: Document) -> bool:

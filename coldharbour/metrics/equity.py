@@ -88,21 +88,39 @@ def book_sessions(
 
     Without any activity there is no first session, unless `after` gives one. Source: domain.md 6, 7.
     """
-    first = 0 if after is None else bisect_right(sessions, after)
-    books = [SessionBook(day) for day in sessions[first:]]
-    places: dict[date, int] = {}
-    begins = len(books) if after is None else 0
-    for activity in activities:
-        day = counted_day(activity)
-        if day is None or (after is not None and day <= after):
-            continue
-        place = places.get(day)
-        if place is None:
-            place = places[day] = bisect_left(sessions, day, first) - first
-        if place < len(books):
-            begins = min(begins, place)
-            _book(books[place], activity, performance_types)
-    return books[begins:]
+    books = SessionBooks(sessions, performance_types=performance_types, after=after)
+    books.add(activities)
+    return books.begun()
+
+
+class SessionBooks:
+    """The books of sessions while activities come in, in any order and in pieces; see `book_sessions`."""
+
+    def __init__(
+        self, sessions: Sequence[date], *, performance_types: Set[str] = PERFORMANCE, after: date | None = None
+    ) -> None:
+        self._first = 0 if after is None else bisect_right(sessions, after)
+        self._sessions, self._after, self._performance_types = sessions, after, performance_types
+        self._books = [SessionBook(day) for day in sessions[self._first :]]
+        self._places: dict[date, int] = {}
+        self._begins = len(self._books) if after is None else 0
+
+    def add(self, activities: Iterable[Activity]) -> None:
+        """Book activities into the sessions in which they count."""
+        for activity in activities:
+            day = counted_day(activity)
+            if day is None or (self._after is not None and day <= self._after):
+                continue
+            place = self._places.get(day)
+            if place is None:
+                place = self._places[day] = bisect_left(self._sessions, day, self._first) - self._first
+            if place < len(self._books):
+                self._begins = min(self._begins, place)
+                _book(self._books[place], activity, self._performance_types)
+
+    def begun(self) -> list[SessionBook]:
+        """Return the books from the first session on."""
+        return self._books[self._begins :]
 
 
 def needed_closes(books: Sequence[SessionBook], start: DayEnd | None = None) -> dict[str, tuple[date, date]]:

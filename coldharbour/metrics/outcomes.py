@@ -60,19 +60,63 @@ class ClosedFigures:
 
 def closed_figures(trades: Iterable[ClosedTrade]) -> ClosedFigures:
     """Return what the closed trades add up to, collapsed per lot. Source: domain.md 8."""
-    lots = lot_outcomes(trades)
-    takes, stops = [lot for lot in lots if lot.is_take], [lot for lot in lots if lot.is_stop]
-    return ClosedFigures(
-        count=len(lots),
-        takes=len(takes),
-        stops=len(stops),
-        pnl_cash=sum((lot.pnl_cash for lot in lots), ZERO),
-        pnl_cash_fifo=sum((lot.pnl_cash_fifo for lot in lots), ZERO),
-        mean_take=_weighted((lot.invested, lot.pnl_cash) for lot in takes),
-        mean_stop=_weighted((lot.invested, -lot.pnl_cash) for lot in stops),
-        hold_take_days=_weighted((lot.invested, _days(lot.held)) for lot in takes),
-        hold_stop_days=_weighted((lot.invested, _days(lot.held)) for lot in stops),
-    )
+    tally = OutcomeTally()
+    tally.add(lot_outcomes(trades))
+    return tally.figures()
+
+
+@dataclass(slots=True)
+class _Weighted:
+    """A mean of profits and of holding times by invested money, while it is made."""
+
+    count: int = 0
+    invested: Decimal = ZERO
+    profit: Decimal = ZERO
+    days: Decimal = ZERO
+
+    def add(self, lot: LotOutcome) -> None:
+        self.count += 1
+        self.invested += lot.invested
+        self.profit += lot.invested * lot.pnl_cash
+        self.days += lot.invested * _days(lot.held)
+
+    def mean(self, weighted: Decimal) -> Decimal | None:
+        """Return a mean, None where the weights are nothing."""
+        return weighted / self.invested if self.invested else None
+
+
+class OutcomeTally:
+    """What outcomes add up to while they come in; each lot comes once."""
+
+    def __init__(self) -> None:
+        self._count, self._pnl_cash, self._pnl_cash_fifo = 0, ZERO, ZERO
+        self._takes, self._stops = _Weighted(), _Weighted()
+
+    def add(self, lots: Iterable[LotOutcome]) -> None:
+        """Count lots."""
+        for lot in lots:
+            self._count += 1
+            self._pnl_cash += lot.pnl_cash
+            self._pnl_cash_fifo += lot.pnl_cash_fifo
+            if lot.is_take:
+                self._takes.add(lot)
+            elif lot.is_stop:
+                self._stops.add(lot)
+
+    def figures(self) -> ClosedFigures:
+        """Return the sums and means so far. Source: domain.md 8."""
+        takes, stops = self._takes, self._stops
+        return ClosedFigures(
+            count=self._count,
+            takes=takes.count,
+            stops=stops.count,
+            pnl_cash=self._pnl_cash,
+            pnl_cash_fifo=self._pnl_cash_fifo,
+            mean_take=takes.mean(takes.profit),
+            mean_stop=stops.mean(-stops.profit),
+            hold_take_days=takes.mean(takes.days),
+            hold_stop_days=stops.mean(stops.days),
+        )
 
 
 def lot_outcomes(trades: Iterable[ClosedTrade]) -> list[LotOutcome]:
@@ -104,12 +148,3 @@ def _exit_type(closings: list[ClosedTrade]) -> ExitType:
 
 def _days(span: timedelta) -> Decimal:
     return Decimal(span // timedelta(microseconds=1)) / Decimal(DAY // timedelta(microseconds=1))
-
-
-def _weighted(pairs: Iterable[tuple[Decimal, Decimal]]) -> Decimal | None:
-    """Return the mean of values by their weights, None where the weights are nothing."""
-    total, sum_of_values = ZERO, ZERO
-    for weight, value in pairs:
-        total += weight
-        sum_of_values += weight * value
-    return sum_of_values / total if total else None

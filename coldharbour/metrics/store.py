@@ -20,7 +20,7 @@ from coldharbour.metrics.market.store import Span
 from coldharbour.metrics.model import DayEnd, EquityPoint, IntradayPoint
 from coldharbour.metrics.performance import RATIOS, WINDOWS
 
-CHUNK = 5_000  # rows: some 50 ms of translation, after which others have their turn
+CHUNK = 1_000  # rows: some 20 ms of translation, after which others have their turn
 
 POINT = (
     "session_date", "cash", "market_value", "deposit", "net_flows", "daily_return", "cumulative_return", "drawdown",
@@ -285,17 +285,21 @@ async def closed_version(conn: AsyncConnection, slug: str) -> str:
     return ":".join(map(str, row or ()))
 
 
-async def closed_trades(conn: AsyncConnection, slug: str) -> AsyncIterator[list[ClosedTrade]]:
-    """Yield the closed trades in chunks, in no order."""
+async def closed_lots(conn: AsyncConnection, slug: str) -> AsyncIterator[list[ClosedTrade]]:
+    """Yield the closed trades in chunks of whole lots."""
     query = sql.SQL("""
         select entry_lot_id, exit_order_id, exit_parent_id, symbol, side, qty, entry_time, entry_price, exit_time,
                exit_price, exit_type, pnl_cash, pnl_cash_fifo, diff_pnl, return_pct, duration_sec
-        from {} where destination = %s
+        from {} where destination = %s order by entry_lot_id
     """).format(_table("closed_trades", slug))
+    held: list[ClosedTrade] = []  # of the newest lot, of which more may come
     async with conn.cursor("closed", row_factory=args_row(_closed_trade)) as cursor:
         await cursor.execute(query, [slug])
-        while rows := await cursor.fetchmany(CHUNK):
-            yield rows
+        while more := await cursor.fetchmany(CHUNK):
+            rows = held + more
+            held = [trade for trade in rows if trade.entry_lot_id == rows[-1].entry_lot_id]
+            yield rows[: len(rows) - len(held)]
+    yield held
 
 
 def _closed_trade(*row: Any) -> ClosedTrade:

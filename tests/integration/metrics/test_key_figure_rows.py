@@ -116,3 +116,20 @@ class TestChange:
         assert untouched["realized_pl_strategy"] == 7  # taken from what was kept
         figures = [found["realized_pl_strategy"] for found in (after_one_more, after_a_change, after_a_removal)]
         assert figures == [110, 111, 11]
+
+    async def test_a_lot_that_was_closed_in_parts_counts_once_among_many(self, house: CountingHouse) -> None:
+        await house.execute(
+            """
+            insert into accounts.closed_trades (destination, entry_lot_id, exit_order_id, symbol, side, qty, entry_time,
+                entry_price, exit_time, exit_price, exit_type, pnl_cash, pnl_cash_fifo, diff_pnl, return_pct,
+                duration_sec)
+            select 'paper', 'lot ' || lot, 'exit ' || part, 'KO', 'Long', 1, now(), 10, now(), 11,
+                case lot %% 2 when 0 then 'TP' else 'SL' end, case lot %% 2 when 0 then 2 else -1 end, 1, 0, 0, 60
+            from generate_series(1, 800) as lot, generate_series(1, 3) as part
+            """
+        )
+
+        found = await document(house)
+
+        assert (found["closed_trades"], found["win_rate_pct"]) == (800, 50)
+        assert (found["mean_take"], found["mean_stop"], found["realized_pl_fifo"]) == (6, 3, 2_400)

@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldharbour.live.cash import AccountActivity
-from coldharbour.metrics.equity import Closes, book_sessions, daily_equity, needed_closes, replay
+from coldharbour.metrics.equity import Closes, SessionBooks, book_sessions, daily_equity, needed_closes, replay
 from coldharbour.metrics.model import DayEnd, EquityPoint
 
 
@@ -231,6 +231,14 @@ class TestPieces:
         redone = ends(everything, known, start=kept[-1] if kept else None) if affected else []
 
         assert kept + redone == ends(everything, known)
+
+    @given(ledgers, ledgers)
+    def test_activities_may_come_in_pieces(self, some: list[AccountActivity], more: list[AccountActivity]) -> None:
+        books = SessionBooks(WEEK)
+        books.add(more)
+        books.add(some)
+
+        assert books.begun() == book_sessions([*some, *more], WEEK)
 
     @given(ledgers, closes, st.randoms())
     def test_the_order_of_the_activities_does_not_matter(
