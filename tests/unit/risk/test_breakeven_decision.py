@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk_values import NOW, D, lot, market
 
@@ -346,22 +346,26 @@ any_number = st.one_of(st.none(), st.decimals(allow_nan=True, allow_infinity=Tru
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[ProtectedLot, MarketView, Sequence[Decimal]]:
-    """Return a lot and a market around one price, and what the market did since the entry."""
-    entry = draw(prices)
-    near = st.decimals(-8, 8, places=3).map(lambda percent: max(entry * (1 + percent / 100), D("0.0001")))
-    side = draw(st.sampled_from(Side))
-    stop = draw(near).quantize(D("0.01") if entry > 1 else D("0.0001"))
+    """Return a lot and a market around one price, and what the market did since the entry; most could be moved."""
+    entry, side = draw(prices), draw(st.sampled_from(Side))
+    tick = D("0.01") if entry > 1 else D("0.0001")
+
+    def off_entry(least: int, most: int) -> st.SearchStrategy[Decimal]:
+        """Prices so many percent from the entry, to the winning side."""
+        percents = st.decimals(least, most, places=3)
+        return percents.map(lambda percent: max(entry * (1 + side.sign * percent / 100), D("0.0001")))
+
     is_limited = draw(st.booleans())
     trade = lot(
         side,
         entry_price=entry,
-        stop_price=stop,
+        stop_price=draw(off_entry(-9, 1)).quantize(tick),
         stop_kind=StopKind.STOP_LIMIT if is_limited else StopKind.STOP,
-        limit_price=draw(near).quantize(D("0.0001")) if is_limited else None,
-        initial_stop=draw(st.one_of(st.none(), near)),
-        target=draw(st.one_of(st.none(), near)),
+        limit_price=draw(off_entry(-9, 1)).quantize(D("0.0001")) if is_limited else None,
+        initial_stop=draw(off_entry(-4, 1)),
+        target=draw(st.one_of(st.none(), off_entry(-3, 8))),
     )
-    history = draw(st.lists(near, min_size=1, max_size=8))
+    history = draw(st.lists(off_entry(-1, 9), min_size=1, max_size=8))
     view = market(str(history[-1]), high=max(history), low=min(history), last_trade=history[0])
     return trade, view, history
 
@@ -374,6 +378,7 @@ rules = st.builds(
 )
 
 
+@settings(max_examples=400)
 @given(worlds(), rules)
 def test_whatever_moves_is_legal_tighter_on_the_grid_and_on_the_right_side(
     world: tuple[ProtectedLot, MarketView, Sequence[Decimal]], rule: BreakevenRule
@@ -401,6 +406,7 @@ def test_whatever_moves_is_legal_tighter_on_the_grid_and_on_the_right_side(
         assert trade.side.sign * (limit - old_limit) >= 0
 
 
+@settings(max_examples=400)
 @given(worlds(), rules)
 def test_a_second_evaluation_after_the_move_changes_nothing(
     world: tuple[ProtectedLot, MarketView, Sequence[Decimal]], rule: BreakevenRule

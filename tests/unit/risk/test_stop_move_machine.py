@@ -38,7 +38,9 @@ from coldharbour.risk.moves import (
 
 TIMEOUT_S = 10.0
 LATEST_S = 5.0  # how long after a request the broker may still apply it
+DELAYS = st.sampled_from([0.0, 1.0, LATEST_S])
 OPEN = ("held", "new")
+ENDED = ("filled", "canceled")
 
 
 @dataclass
@@ -144,6 +146,13 @@ FATES = [
     "accepted", "accepted, then rejected", "refused", "lost", "applied unseen", "an error though done", "not sent",
 ]  # fmt: skip
 
+MEANWHILE = [
+    "the stop is loosened", "the stop is tightened beyond ours",
+    "the leg is tightened in place", "the leg is loosened in place",
+    "the leg fills", "the market falls through", "the market moves on",
+    "the market is silent", "the session ends",
+]  # fmt: skip
+
 
 class StopMoves(RuleBasedStateMachine):
     """One process at a time moves the stop of one lot; the record outlives it."""
@@ -156,7 +165,8 @@ class StopMoves(RuleBasedStateMachine):
         self.record: dict[str, Intent] = {}
         self.readings: list[Reading] = []
         self.epoch = 1
-        self.price = "50.5" if self.side is Side.LONG else "49.5"
+        self.price: str | None = str(50 + self.side.sign)
+        self.session_open = True
 
     @property
     def open_intent(self) -> Intent | None:
@@ -169,11 +179,16 @@ class StopMoves(RuleBasedStateMachine):
         trade = lot(self.side, stop_order_id=seen.id, stop_price=seen.stop_price)
         return decide_breakeven(trade, market(self.price), BreakevenRule()).action
 
-    @rule(
-        fate=st.sampled_from(FATES), delay_s=st.floats(0, LATEST_S), meanwhile=st.sampled_from([None, "edit", "fill"])
-    )
-    def move(self, fate: str, delay_s: float, meanwhile: str | None) -> None:
-        """Decide, plan, look once more, and send; somebody may touch the leg between two of these steps."""
+    @precondition(lambda self: self.broker.newest().status not in ENDED)
+    @rule(fate=st.sampled_from(FATES), delay_s=DELAYS)
+    def move(self, fate: str, delay_s: float) -> None:
+        """Move the stop, nothing happening meanwhile."""
+        self.move_while(fate, delay_s, "nothing")
+
+    @precondition(lambda self: self.broker.newest().status not in ENDED)
+    @rule(fate=st.sampled_from(FATES), delay_s=DELAYS, meanwhile=st.sampled_from(MEANWHILE))
+    def move_while(self, fate: str, delay_s: float, meanwhile: str) -> None:
+        """Decide, plan, look once more, and send; something may happen between two of these steps."""
         wanted = self.planned_move(self.broker.newest())
         if wanted is None:
             return
@@ -183,29 +198,26 @@ class StopMoves(RuleBasedStateMachine):
             return
         intent = self.plan(wanted)
         self.keep(intent)
-        if meanwhile == "edit":
-            self.user_edits(D("0.25"))
-        elif meanwhile == "fill":
-            self.broker.end(self.broker.newest().id, "filled")
+        self.happens(meanwhile)
         scene = Scene(
             leg=self.broker.legs[wanted.order_id],
             position_qty=D(0) if self.broker.newest().status == "filled" else self.side.sign * D(100),
             market=market(self.price),
-            session_open=True,
+            session_open=self.session_open,
         )
         if why := obstacle_to(wanted, scene, BreakevenRule()):
             self.keep(abandon(intent, why))
             return
+        assert meanwhile in {"nothing", "the market moves on"}, "this had to be noticed"
         intent, fields = send_once(intent)
         self.keep(intent)
-        self.readings = []
         try:
             outcome = outcome_of(self.broker.patch(wanted.order_id, fields, fate, delay_s))
         except (NotSent, OutcomeUnknown, Refused) as error:
             outcome = outcome_of(error)
         self.keep(answered(intent, outcome, at_s=self.broker.now_s))
 
-    @rule(delay_s=st.floats(0, LATEST_S), is_sent=st.booleans(), is_applied=st.booleans())
+    @rule(delay_s=DELAYS, is_sent=st.booleans(), is_applied=st.booleans())
     def move_and_die(self, delay_s: float, *, is_sent: bool, is_applied: bool) -> None:
         """Die after the plan is on record: before the request, with it on its way, or with the answer."""
         wanted = self.planned_move(self.broker.newest())
@@ -218,10 +230,30 @@ class StopMoves(RuleBasedStateMachine):
             self.broker.requests.append(fields["client_order_id"])
             if is_applied:
                 stop, name = D(fields["stop_price"]), fields["client_order_id"]
-                self.broker.later(
-                    delay_s, lambda: self.broker.replace(wanted.order_id, stop, name, is_ours=True) and None
-                )
+                self.broker.later(delay_s, lambda: self.broker.replace(wanted.order_id, stop, name, is_ours=True))
         self.restart()
+
+    def happens(self, what: str) -> None:
+        """Let something happen after the plan; only the move of the market leaves the plan good."""
+        newest, winning = self.broker.newest(), self.side.sign
+        if what == "the stop is loosened" and newest.stop_price is not None:
+            self.broker.replace(newest.id, newest.stop_price - winning, "", is_ours=False)
+        elif what == "the stop is tightened beyond ours":
+            self.broker.replace(newest.id, D("50") + winning * D("0.4"), "", is_ours=False)
+        elif what == "the leg is loosened in place" and newest.stop_price is not None:
+            self.broker.legs[newest.id] = replace(newest, stop_price=newest.stop_price - winning)
+        elif what == "the leg is tightened in place":
+            self.broker.legs[newest.id] = replace(newest, stop_price=D("50") + winning * D("0.4"))
+        elif what == "the leg fills":
+            self.broker.end(newest.id, "filled")
+        elif what == "the market falls through":
+            self.price = str(D("50") - winning * D("0.01"))
+        elif what == "the market moves on":
+            self.price = str(D("50") + winning)
+        elif what == "the market is silent":
+            self.price = None
+        elif what == "the session ends":
+            self.session_open = False
 
     def plan(self, wanted: StopMove) -> Intent:
         return plan(wanted, destination="live", lot_id="parent", epoch=self.epoch, earlier=self.record.values())
@@ -230,15 +262,19 @@ class StopMoves(RuleBasedStateMachine):
     def restart(self) -> None:
         """Die and begin anew under the next lease; only the record and the broker remember."""
         self.epoch += 1
-        self.readings = []
         self.record = {name: recovered(intent, at_s=self.broker.now_s) for name, intent in self.record.items()}
 
-    @rule(seconds=st.floats(0, 20))
+    @rule()
+    def another_day_begins(self) -> None:
+        """Open the session, with the market on the winning side again."""
+        self.session_open, self.price = True, str(50 + self.side.sign)
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 20.0]))
     def wait(self, seconds: float) -> None:
         self.broker.wait(seconds)
 
     @precondition(lambda self: self.open_intent is not None)
-    @rule(is_healthy=st.sampled_from([True, True, True, False]), seconds=st.floats(0, 8))
+    @rule(is_healthy=st.sampled_from([True, True, True, False]), seconds=st.sampled_from([0.0, 2.0, 8.0]))
     def read(self, seconds: float, *, is_healthy: bool) -> None:
         """Read the legs after a while, and conclude what can be concluded."""
         self.broker.wait(seconds)
@@ -259,7 +295,7 @@ class StopMoves(RuleBasedStateMachine):
 
     @rule(status=st.sampled_from(["canceled", "filled"]), rarely=st.integers(0, 9))
     def leg_ends(self, status: str, rarely: int) -> None:
-        if rarely == 0:
+        if rarely == 9:
             self.broker.end(self.broker.newest().id, status)
 
     @precondition(lambda self: self.open_intent is not None)
@@ -296,6 +332,7 @@ class StopMoves(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone and read every six seconds, whatever is open is settled."""
         self.broker.wait(LATEST_S)
+        self.restart()
         for _ in range(4):
             if self.open_intent is not None:
                 self.read(6.0, is_healthy=True)
@@ -307,7 +344,7 @@ class ShortStopMoves(StopMoves):
     side = Side.SHORT
 
 
-LENGTH = settings(max_examples=150, stateful_step_count=30, deadline=None)
+LENGTH = settings(max_examples=400, stateful_step_count=30, deadline=None)
 TestLongStopMoves = StopMoves.TestCase
 TestLongStopMoves.settings = LENGTH
 TestShortStopMoves = ShortStopMoves.TestCase
