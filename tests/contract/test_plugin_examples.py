@@ -132,7 +132,7 @@ class TestThePackage:
             configuration = configuration_of(installed, {"paper": address.port}, floor)
             registry = loader.load_plugins(configuration)
             work = [a for a in registry.assignments if a.worker.spec.kind == "headroom"]
-            [panel] = [registered.spec for registered in registry.panels]
+            [panel] = [p.spec for p in registry.panels if p.plugin.name == "headroom"]
             await prepare_database(database_url, configuration, registry)
             async with open_database(database_url, name="test") as db:
                 async with db.transaction() as conn:

@@ -109,7 +109,7 @@ async def test_parquet_keeps_types_and_digits(lake: Lake, export: Exporter, tmp_
     done = await export("trades", "--format", "parquet", "--output", str(file))
 
     table = read_parquet(file).read_all()
-    columns = {name: [value.as_py() for value in table.column(name)] for name in table.column_names}
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
     truth = await stored(lake)
     assert done.returncode == 0, done.stderr
     for name in ("entry_price", "pnl_cash", "pnl_cash_fifo", "exit_time", "duration_sec", "closes_lot", "high_px"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import WorkerFailed, WorkerGaveUp, WorkerParked
 from coldharbour.lanes import Busy
 from coldharbour.sessions import REGULAR_HOURS
+from coldharbour.store import WorkerRow
 from coldharbour.supervise import LeaseLost
 
 pytestmark = pytest.mark.anyio
@@ -67,6 +68,11 @@ class Turns:
     @property
     def accounts(self) -> list[str]:
         return [ctx.destination.slug for ctx in self.taken]
+
+
+def another_than(earlier: WorkerRow) -> Callable[[WorkerRow], bool]:
+    """Return whether a worker succeeded again since."""
+    return lambda row: row.last_success != earlier.last_success
 
 
 async def fine(_ctx: AccountContext, _cfg: Rhythm) -> None:
@@ -385,7 +391,7 @@ class TestWaking:
             for _ in range(2):
                 first = await harbour.until_state("ready", "neighbour")
                 await notify(harbour.db, "raw_channel_paper", "{}")
-                await harbour.until(lambda row, first=first: row.last_success != first.last_success, "neighbour")
+                await harbour.until(another_than(first), "neighbour")
 
         assert turns.accounts == ["paper"]
 

@@ -99,4 +99,4 @@ async def test_a_split_multiplies_shares_and_divides_prices(lake: Lake, followed
     await followed.catch_up()
 
     [lot] = followed.book.lots("KO")
-    assert (lot.side, lot.qty, lot.avg_fill) == (Side.LONG, 40, 15)
+    assert (lot.side, lot.qty, lot.avg_fill) == (Side.LONG, Decimal(40), Decimal(15))
