@@ -70,8 +70,7 @@ class Bars:
         for span in self._spans(symbol, nanoseconds(start), nanoseconds(end), step):
             if now is not None and span.opening > now:
                 break
-            last = span.closing - 1 if now is None else min(now, span.closing - 1)
-            bars.append(self._bar(symbol, span, step, last))
+            bars += self._bar(symbol, span, step, span.closing - 1 if now is None else min(now, span.closing - 1))
             if len(bars) == limit:
                 break
         return bars
@@ -94,12 +93,15 @@ class Bars:
                 if is_regular or self._path.held(symbol, span.opening, span.closing):
                     yield span
 
-    def _bar(self, symbol: str, span: Span, step: timedelta, until: int) -> Bar:
+    def _bar(self, symbol: str, span: Span, step: timedelta, until: int) -> Iterator[Bar]:
+        """Yield the bar of what was traded up to a moment, nothing if nothing was."""
         prices = self._prices(symbol, span, until, SAMPLES.get(step, FEW))
+        if not prices:
+            return
         busy = 1 + self._path.noise(symbol, span.label // SECOND) / 2
         volume = int(busy * (until + 1 - span.opening) / MINUTE * 2600)
         mean = sum(prices, Decimal(0)) / len(prices)
-        return Bar(
+        yield Bar(
             moment_of(span.label), prices[0], max(prices), min(prices), prices[-1], volume, volume // 90,
             mean.quantize(Decimal("0.000001")),
         )  # fmt: skip
@@ -109,4 +111,5 @@ class Bars:
         if self._sessions.open_at(span.opening) is None:
             return self._path.held(symbol, span.opening, until + 1)
         stride = max((span.closing - span.opening) // samples, 1)
-        return [self._path.price(symbol, at) for at in (*range(span.opening, until, stride), until)]
+        moments = (*range(span.opening, until, stride), until)
+        return [self._path.price(symbol, at) for at in moments if self._path.traded_at(symbol, at) >= span.opening]

@@ -33,10 +33,10 @@ class Tick:
 class Market:
     """The tape of all assets, printed along the price path (see `path`).
 
-    In regular hours every symbol trades. Outside them only a price that is held by hand does, with the tape's
-    code T: such a trade sets the last price and minute bars, never a daily bar. The close is printed with code 6.
-    now: how far the tape has come, in nanoseconds. step_s: seconds between two moves of the prices; 0 lets them
-    move at any moment.
+    In regular hours every symbol trades. Outside them only what an extended-hours order fills, or a hand holds, with
+    the tape's code T: such a trade sets the last price and minute bars, never a daily bar. The close has code 6.
+    now: how far the tape has come, in nanoseconds. step_s: seconds between two moves of the prices, the first half
+    of it after the opening; 0 lets them move at any moment.
     """
 
     def __init__(self, seed: int, sessions: Sessions, assets: Sequence[Asset] = ASSETS, *, step_s: int = 0) -> None:
@@ -100,11 +100,20 @@ class Market:
             symbol, price = self._pins.popitem()
             self.path.hold(symbol, now, price)
         traded = [symbol for symbol in self.symbols if self._trade(symbol, now)]
+        self._tell(traded)
+        return traded
+
+    def trade(self, symbol: str, price: Decimal, now: int) -> None:
+        """Print a trade that two orders made outside regular hours; its price stands from then on."""
+        self.path.trade(symbol, now, price)
+        self._trade(symbol, now)
+        self._tell([symbol])
+
+    def _tell(self, traded: Sequence[str]) -> None:
         if traded and self._listeners:
             ticks = [self.last(symbol) for symbol in traded]
             for callback in tuple(self._listeners):
                 callback(ticks)
-        return traded
 
     def _trade(self, symbol: str, now: int) -> bool:
         previous = self._last.get(symbol)

@@ -73,6 +73,8 @@ class Matching:
         if order.rested and order.limit_price is not None and order.type == "limit":
             price = order.limit_price
         self._fill(order, price, now)
+        if not is_regular:
+            self._market.trade(order.symbol, price, now)
         self._end_immediate(order, now)
 
     def _trail(self, order: Order, price: Decimal, now: int) -> None:

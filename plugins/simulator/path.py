@@ -1,7 +1,8 @@
 """The one price of every symbol at every moment: owns waves, holds and splits; knows no trade and no order.
 
-In regular hours the price follows a seeded path. Outside them it stands at the newest close. A price that is
-held by hand is the price at any hour, and trades there; let go out of hours, it stands until the next opening.
+In regular hours the price follows a seeded path. Outside them it stands at the newest close, or at a trade since.
+A price that is held by hand is the price at any hour, and trades there; let go out of hours, it stands until the
+next opening.
 From a split on, everything is divided by its ratio; before it, prices stay as they were. The broker's equity,
 bars, latest trades and the price stream all read this one price.
 """
@@ -61,8 +62,8 @@ class PricePath:
     """Prices as a function of seed, symbol and time, and of what was held or split.
 
     The path is a sum of value-noise waves: any moment can be asked in any order, and the same seed always
-    gives the same answer, so that history, bars and the live tape agree. step_ns: between two multiples of it
-    the price does not move; 1 lets it move at any moment.
+    gives the same answer, so that history, bars and the live tape agree. step_ns: the price moves this
+    often only, half a step after each multiple of it; 1 lets it move at any moment.
     """
 
     def __init__(self, chance: Random, sessions: Sessions, assets: Sequence[Asset], *, step_ns: int = 1) -> None:
@@ -77,6 +78,7 @@ class PricePath:
             ]
             for asset in assets
         }
+        self._newest: dict[str, tuple[int, float]] = {}  # a price that stands is asked for again and again
         self._holds: dict[str, list[Hold]] = {}
         self._splits: dict[str, list[Split]] = {}
 
@@ -84,13 +86,13 @@ class PricePath:
         """Return the price at a moment. Raises KeyError for an unknown symbol."""
         if symbol in self._holds or symbol in self._splits:
             return self._by_hand(symbol, ns, self.ratio(symbol, 0, ns))
-        return self._rounded(self._height(symbol, self._sessions.traded_at(ns)))
+        return self._rounded(self._height(symbol, self._moved_at(ns)))
 
     def traded_at(self, symbol: str, ns: int) -> int:
         """Return when, up to a moment, the symbol last had a price of its own: traded, or was split."""
-        hold, at = self._hold_at(symbol, ns), self._sessions.traded_at(ns)
+        hold, at = self._hold_at(symbol, ns), self._moved_at(ns)
         if hold is not None:
-            at = max(at, hold.since if hold.price is None else ns)
+            at = max(at, hold.since - 1 if hold.price is None else ns)
         return max([at, *(split.since for split in self._splits.get(symbol, ()) if split.since <= ns)])
 
     def hold(self, symbol: str, since: int, price: Decimal | None) -> None:
@@ -100,6 +102,14 @@ class PricePath:
             holds.pop()
         if price != (holds[-1].price if holds else None):
             holds.append(Hold(since, price))
+        if not holds:
+            del self._holds[symbol]
+
+    def trade(self, symbol: str, at: int, price: Decimal) -> None:
+        """Have one trade at a price, at a moment that must not lie before any hold; a hold goes on after it."""
+        hold = self._hold_at(symbol, at)
+        self.hold(symbol, at, price)
+        self.hold(symbol, at + 1, None if hold is None else hold.price)
 
     def held(self, symbol: str, first: int, last: int) -> list[Decimal]:
         """Return the prices held within [first, last), in order of time; none where nothing was held."""
@@ -125,12 +135,20 @@ class PricePath:
         return self._noise[cell * STRIDE & ((1 << NOISE_BITS) - 1)]
 
     def _by_hand(self, symbol: str, ns: int, ratio: Decimal) -> Decimal:
-        hold, at = self._hold_at(symbol, ns), self._sessions.traded_at(ns)
+        hold, at = self._hold_at(symbol, ns), self._moved_at(ns)
         if hold is not None and hold.price is None and at < hold.since:
             hold = self._hold_at(symbol, hold.since - 1)  # let go out of hours: it stands
         if hold is not None and hold.price is not None:
             return on_tick(hold.price / self.ratio(symbol, hold.since, ns))
         return self._rounded(self._height(symbol, at) / float(ratio))
+
+    def _moved_at(self, ns: int) -> int:
+        """Return when, up to a moment, the path last moved: at a step in regular hours."""
+        at = self._sessions.traded_at(ns)
+        if self._step_ns == 1:
+            return at
+        step = at - (at + self._step_ns // 2) % self._step_ns
+        return step if step == self._sessions.traded_at(step) else self._moved_at(step)
 
     def _hold_at(self, symbol: str, ns: int) -> Hold | None:
         holds = self._holds.get(symbol)
@@ -141,7 +159,13 @@ class PricePath:
 
     def _height(self, symbol: str, ns: int) -> float:
         """Return the path at a moment of trading, in currency, not rounded."""
-        ns -= ns % self._step_ns
+        known, height = self._newest.get(symbol, (None, 0.0))
+        if known != ns:
+            height = self._waved(symbol, ns)
+            self._newest[symbol] = (ns, height)
+        return height
+
+    def _waved(self, symbol: str, ns: int) -> float:
         noise, mask, height = self._noise, (1 << NOISE_BITS) - 1, 0.0
         for rate, amplitude, offset in self._waves[symbol]:
             place = ns * rate

@@ -129,27 +129,51 @@ def test_a_running_bar_ends_with_the_present_and_grows_into_the_complete_one() -
 
 def test_an_extended_order_fills_before_the_open_and_any_other_waits() -> None:
     bench = bench_at(PRE_OPEN)
-    stands = bench.broker.market.price("AAPL")
+    heard, stands = ticks(bench), bench.broker.market.price("AAPL")
     limit = {"type": "limit", "limit_price": str(stands + 1), "time_in_force": "day", "qty": 1}
 
     early, late = bench.place(**limit, extended_hours=True), bench.place(**limit)
     bench.settle(60)
 
     assert bench.read(early)["filled_avg_price"] == str(stands).rstrip("0").rstrip(".")
+    assert [(tick.price, tick.conditions) for tick in heard] == [(stands, EXTENDED)]
     assert bench.read(late)["status"] == "new"
     move(bench, OPEN)
     assert bench.read(late)["status"] == "filled"
 
 
-def test_prices_stand_still_between_two_steps_of_a_market_that_has_them() -> None:
+def test_a_trade_out_of_hours_sets_the_price_until_the_open_and_a_minute_bar() -> None:
+    bench = bench_at(CLOSE + timedelta(hours=1))
+    market = bench.broker.market
+    better = market.price("AAPL") - 3
+    resting = bench.place(type="limit", limit_price=str(better), time_in_force="day", qty=1, extended_hours=True)
+    bench.settle(60)
+
+    market.pin("AAPL", better - 1)
+    bench.settle(60)
+    market.pin("AAPL", None)
+    bench.settle(60)
+
+    assert Decimal(str(bench.read(resting)["filled_avg_price"])) == better
+    assert market.price("AAPL") == market.price_at("AAPL", bench.clock.now()) == better - 1
+    start = CLOSE + timedelta(hours=1, minutes=1)
+    (bar,) = market.bars.between("AAPL", start, start, MINUTE)
+    assert (bar.high, bar.low) == (better, better - 1)
+
+
+def test_a_market_with_steps_moves_half_a_step_after_the_opening_and_stands_in_between() -> None:
     sessions = Sessions(date(2025, 11, 1), date(2025, 12, 1), None)
-    market = Market(11, sessions, step_s=15)
+    market = Market(11, sessions, step_s=20)
 
-    prices = [market.price_ns("AAPL", nanoseconds(OPEN + timedelta(seconds=n))) for n in range(61)]
+    prices = [market.price_ns("AAPL", nanoseconds(OPEN + timedelta(seconds=n))) for n in range(60)]
+    (bar,) = market.bars.between("AAPL", OPEN, OPEN, MINUTE)
 
-    assert [len(set(prices[start : start + 15])) for start in (0, 15, 30, 45)] == [1, 1, 1, 1]
-    assert len(set(prices)) > 2
-    assert prices[0] == Market(11, sessions).price_at("AAPL", OPEN)
+    assert set(prices[:10]) == {market.price_at("AAPL", FRIDAYS_CLOSE - timedelta(seconds=9))}
+    assert prices[0] == market.price_at("AAPL", FRIDAYS_CLOSE)
+    assert [len(set(prices[start : start + 20])) for start in (10, 30)] == [1, 1]
+    assert prices[50] == Market(11, sessions).price_at("AAPL", OPEN + timedelta(seconds=50))
+    assert (bar.open, bar.close) == (prices[10], prices[59])
+    assert market.bars.between("AAPL", OPEN, CLOSE, MINUTE, now=nanoseconds(OPEN)) == []
 
 
 def test_the_operators_prices_are_remembered_by_every_view_of_the_past() -> None:
