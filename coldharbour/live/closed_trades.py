@@ -21,6 +21,7 @@ from coldharbour.live.rows import closed_row, closings
 from coldharbour.live.store import ArchivedTrade, ClosedKey
 
 TABLE_LIMIT_S = 300.0  # for a whole table at once
+AT_ONCE = 2_000  # rows in one statement: between two, others have their turn
 TOLD_ONE_BY_ONE = 1_000  # changes; more of them are told as one request to read everything again
 
 Closing = tuple[ClosedTrade, bool]  # and whether it took its lot to zero
@@ -108,10 +109,12 @@ class ClosedTrades:
 
 
 async def _save(
-    conn: AsyncConnection, slug: str, rows: Iterable[Closing], gone: Collection[ClosedKey]
+    conn: AsyncConnection, slug: str, rows: Sequence[Closing], gone: Collection[ClosedKey]
 ) -> tuple[list[ArchivedTrade], list[ClosedKey]]:
-    written = [closed_row(trade, closes_lot=closes) for trade, closes in rows]
-    changed = await store.save_closed_trades(conn, slug, written) if written else []
+    changed = []
+    for start in range(0, len(rows), AT_ONCE):
+        part = [closed_row(trade, closes_lot=closes) for trade, closes in rows[start : start + AT_ONCE]]
+        changed += await store.save_closed_trades(conn, slug, part)
     return changed, await store.remove_closed_trades(conn, slug, gone) if gone else []
 
 

@@ -5,8 +5,9 @@ Owns the one way from the ledger into the book; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 
 import anyio
@@ -38,8 +39,9 @@ class FollowedBook:
 
     async def load(self, reach: Reach = lambda done, expected: None) -> None:
         """Read the whole ledger into the book; a thread works it out, since a large one takes seconds."""
-        reading = await self._reader.whole(reach)
-        await anyio.to_thread.run_sync(self._begin, reading)
+        with _collector_paused():
+            reading = await self._reader.whole(reach)
+            await anyio.to_thread.run_sync(self._begin, reading)
 
     async def catch_up(self, conn: AsyncConnection | None = None) -> frozenset[str]:
         """Move the book on to what the lake holds now; return the symbols that were touched.
@@ -82,6 +84,18 @@ class FollowedBook:
         for fill in reading.fills:
             if fill.order_id != fill.id and self.book.lineage.order(fill.order_id) is None:
                 self._homeless[fill.order_id] = f"fills of order {fill.order_id} in {fill.symbol}, which is unknown"
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python from looking for garbage: it finds none while a book grows, and each look stops every worker."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @asynccontextmanager
