@@ -61,13 +61,15 @@ def breakeven_trigger(
 
     target: a price given from outside; it counts if it lies beyond the entry on the winning side, since any other
     would arm at once. Else entry + s*trigger_r*R with R = |entry - initial_stop|, unrounded; below zero it can never
-    be touched. Source: domain.md 9.
+    be touched. Raises ValueError for an entry that is no price. Source: domain.md 9.
 
     >>> breakeven_trigger(Decimal("2.64"), Side.LONG, initial_stop=Decimal("2.52"))
     Decimal('2.88')
     >>> breakeven_trigger(Decimal("2.64"), Side.LONG, initial_stop=None, target=Decimal("2.90"))
     Decimal('2.90')
     """
+    if not is_price(entry):
+        raise ValueError(f"an entry is a price, not {entry}")
     if is_price(target) and side.sign * (target - entry) > 0:
         return target
     if not is_price(initial_stop):

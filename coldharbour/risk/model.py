@@ -159,7 +159,7 @@ class StopMove:
                 f"the stop of a {self.side.lower()} lot never moves away from the market: "
                 f"{self.old_stop} -> {self.stop_price} is refused"
             )
-        if (self.old_limit is None) is not (self.limit_price is None):
+        if is_price(self.old_limit) is not (self.limit_price is not None):
             raise ValueError(f"a stop keeps its kind: limit {self.old_limit} -> {self.limit_price}")
         if not is_on_grid(self.stop_price) or not (self.limit_price is None or is_on_grid(self.limit_price)):
             raise ValueError(f"off the price grid: stop {self.stop_price}, limit {self.limit_price}")

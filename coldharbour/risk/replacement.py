@@ -23,8 +23,8 @@ def replace_stop(lot: ProtectedLot, new_stop: Decimal) -> StopMove:
     """
     if lot.stop_kind is StopKind.TRAILING_STOP:
         raise ValueError(f"{lot.stop_order_id} is a trailing stop: the broker moves it")
-    if not is_price(lot.stop_price):
-        raise LoosensStop(f"the stop of {lot.stop_order_id} is {lot.stop_price}: nothing can be proved tighter")
+    if not is_price(lot.stop_price) or not is_price(new_stop):
+        raise LoosensStop(f"the stop of {lot.stop_order_id}, {lot.stop_price} -> {new_stop}: not proved tighter")
     is_limited = lot.stop_kind is StopKind.STOP_LIMIT
     return StopMove(
         order_id=lot.stop_order_id,

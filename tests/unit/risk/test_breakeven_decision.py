@@ -325,6 +325,11 @@ class TestTrigger:
         assert breakeven_trigger(D("50"), LONG, initial_stop=None) is None
         assert breakeven_trigger(D("50"), LONG, initial_stop=D("NaN")) is None
 
+    @pytest.mark.parametrize("entry", ["NaN", "sNaN", "0", "-1"])
+    def test_an_entry_that_is_no_price_is_refused(self, entry: str) -> None:
+        with pytest.raises(ValueError, match="an entry is a price"):
+            breakeven_trigger(D(entry), LONG, initial_stop=D("48"), target=D("54"))
+
 
 class TestRule:
     @pytest.mark.parametrize(

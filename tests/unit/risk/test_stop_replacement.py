@@ -37,14 +37,17 @@ class TestNeverLoosens:
         with pytest.raises(LoosensStop, match="refused"):
             replace_stop(lot(side), D(new_stop))
 
-    @pytest.mark.parametrize("new_stop", ["0", "-1", "NaN", "Infinity"])
-    def test_a_stop_that_is_no_price_is_refused(self, new_stop: str) -> None:
+    @pytest.mark.parametrize("new_stop", ["0", "-1", "NaN", "sNaN", "Infinity"])
+    @pytest.mark.parametrize("kind", [StopKind.STOP, StopKind.STOP_LIMIT])
+    def test_a_stop_that_is_no_price_is_refused(self, new_stop: str, kind: StopKind) -> None:
         with pytest.raises(LoosensStop):
-            replace_stop(lot(), D(new_stop))
+            replace_stop(lot(stop_kind=kind, limit_price=D("47")), D(new_stop))
+        with pytest.raises(LoosensStop):
+            move(stop_price=D(new_stop))
 
     @pytest.mark.parametrize("stop", [None, D("NaN"), D("0"), D("-48")])
     def test_a_stop_that_cannot_be_compared_is_not_replaced(self, stop: Decimal | None) -> None:
-        with pytest.raises(LoosensStop, match="nothing can be proved tighter"):
+        with pytest.raises(LoosensStop, match="not proved tighter"):
             replace_stop(lot(stop_price=stop), D("49.99"))
 
     def test_a_move_cannot_be_bent_afterwards(self) -> None:
@@ -83,7 +86,9 @@ class TestGridAndKind:
         with pytest.raises(ValueError, match="trailing"):
             replace_stop(lot(stop_kind=StopKind.TRAILING_STOP), D("49.99"))
 
-    @pytest.mark.parametrize(("old_limit", "new_limit"), [("47", None), (None, "48.5")])
+    @pytest.mark.parametrize(
+        ("old_limit", "new_limit"), [("47", None), (None, "48.5"), ("NaN", "48.5"), ("sNaN", "48.5")]
+    )
     def test_a_stop_keeps_its_kind(self, old_limit: str | None, new_limit: str | None) -> None:
         limits = [None if limit is None else D(limit) for limit in (old_limit, new_limit)]
 
