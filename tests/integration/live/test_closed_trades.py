@@ -8,15 +8,18 @@ import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 from coldharbour_plugins.simulator.broker import SimulatedBroker
-from fakes.ingest import Station, becomes, simulated
+from fakes.ingest import WORKERS, Station, becomes, simulated
 from fakes.trades import closed_trades, open_trades, trading, until_in_step
 
 from coldharbour.clock import SystemClock
+from coldharbour.live.store import take_turn
 
 pytestmark = pytest.mark.anyio
 
@@ -188,9 +191,7 @@ async def test_a_rebuild_makes_the_rows_of_live_operation(database_url: str, tmp
             assert (await open_trades(station), await closed_trades(station)) == live
             assert await versions(station) == before
 
-        async with trading(
-            database_url, tmp_path, account, address, kinds=("stream", "backfill", "healing")
-        ) as station:
+        async with trading(database_url, tmp_path, account, address, kinds=WORKERS) as station:
             async with station.db.transaction() as conn:
                 await conn.execute("delete from accounts.open_trades")
                 await conn.execute("update accounts.closed_trades set pnl_cash = 0, exit_type = 'MANUAL'")
@@ -202,22 +203,57 @@ async def test_a_rebuild_makes_the_rows_of_live_operation(database_url: str, tmp
             assert len({row["payload"]["lot_id"] for row in events}) == len(events)
 
 
+async def test_a_rebuild_that_is_killed_leaves_each_table_old_or_new(database_url: str, tmp_path: Path) -> None:
+    async with simulated(SLUG) as (broker, address):
+        account = broker.accounts[SLUG]
+        account.burst(60)
+        async with trading(database_url, tmp_path, account, address) as station:
+            await until_in_step(station)
+            live = await open_trades(station), await closed_trades(station)
+        async with trading(database_url, tmp_path, account, address, kinds=WORKERS) as station:
+            async with station.db.transaction() as conn:
+                await conn.execute("delete from accounts.open_trades")
+                await conn.execute("update accounts.closed_trades set pnl_cash = 0")
+            spoilt = await closed_trades(station)
+
+            async def first_is_done() -> bool:
+                return await open_trades(station) == live[0]
+
+            async with await psycopg.AsyncConnection.connect(database_url) as hindrance:
+                await take_turn(hindrance, SLUG, "closed_trades")
+                async with await anyio.open_process(
+                    rebuilding(tmp_path), env=environment(database_url), stderr=DEVNULL
+                ) as process:
+                    await station.until(first_is_done)
+                    process.kill()
+            assert (await open_trades(station), await closed_trades(station)) == (live[0], spoilt)
+
+            await rebuild(tmp_path, database_url)
+            assert (await open_trades(station), await closed_trades(station)) == live
+
+
 async def versions(station: Station) -> dict[str, int]:
     """Return the version of each open trade."""
     rows = await station.select("select parent_id, version from accounts.open_trades")
     return {row["parent_id"]: row["version"] for row in rows}
 
 
-async def rebuild(folder: Path, database_url: str) -> str:
-    """Run the command on the configuration in a folder; return what it printed."""
-    environment = {
+async def rebuild(folder: Path, database_url: str) -> None:
+    """Run the command on the configuration in a folder."""
+    done = await anyio.run_process(rebuilding(folder), env=environment(database_url), check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+
+
+def rebuilding(folder: Path) -> list[str]:
+    """Return the command line."""
+    return [sys.executable, "-m", "coldharbour", "rebuild", "--config", str(folder / "ingest.toml")]
+
+
+def environment(database_url: str) -> dict[str, str]:
+    """Return the environment of the command."""
+    return {
         **os.environ,
         "COLDHARBOUR_DATABASE__URL": database_url,
         f"ALPACA_API_KEY_{SLUG.upper()}": f"SIM-{SLUG}",
         f"ALPACA_SECRET_KEY_{SLUG.upper()}": "simulator",
     }
-    command = [sys.executable, "-m", "coldharbour", "rebuild", "--config", str(folder / "ingest.toml")]
-    done = await anyio.run_process(command, env=environment, check=False)
-    said = done.stdout.decode() + done.stderr.decode()
-    assert done.returncode == 0, said
-    return said

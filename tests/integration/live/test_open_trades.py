@@ -10,12 +10,15 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from time import monotonic
+from typing import Any
 
 import httpx
 import pytest
 from coldharbour_plugins.simulator.server import SimulatorAddress
 from fakes.ingest import WORKERS, Station, becomes, simulated
 from fakes.trades import closed_trades, held, held_by_broker, open_trades, trading, until_in_step
+
+from coldharbour.db import Subscription
 
 pytestmark = pytest.mark.anyio
 
@@ -236,3 +239,30 @@ async def test_an_activity_that_cannot_be_used_is_shown_once_and_costs_nothing(
 
         await station.until(is_shown)
         assert await open_trades(station) == lots
+
+
+async def test_a_heartbeat_tells_how_often_the_open_trades_changed(database_url: str, tmp_path: Path) -> None:
+    tables, kinds = "[workers.heartbeat]\ninterval_s = 0.1\n", (*WORKERS, "snapshot", "closed_trades", "heartbeat")
+    async with (
+        simulated(SLUG) as (broker, address),
+        trading(database_url, tmp_path, broker.accounts[SLUG], address, tables=tables, kinds=kinds) as station,
+        station.db.listener() as listener,
+        listener.subscribe(f"pos_channel_{SLUG}") as notes,
+    ):
+        await anext(notes)
+        before = await next_beat(notes)
+        station.account.place(BRACKET)
+        await until_in_step(station)
+
+        while (beat := await next_beat(notes)) == before:
+            assert beat["op"] == "heartbeat"
+        assert beat["version"] > before["version"] >= 0
+
+
+async def next_beat(notes: Subscription) -> dict[str, Any]:
+    """Return the next heartbeat of a channel."""
+    async for note in notes:
+        told: dict[str, Any] = json.loads(note.payload)
+        if told["op"] == "heartbeat":
+            return told
+    raise AssertionError("the channel ended")
