@@ -99,6 +99,7 @@ async def test_lots_add_up_to_the_brokers_positions_through_a_burst_of_trading(
         assert await closed_trades(station)
 
 
+@pytest.mark.timed
 async def test_a_change_is_told_within_milliseconds_of_the_lakes(database_url: str, tmp_path: Path) -> None:
     async with (
         simulated(SLUG) as (broker, address),
