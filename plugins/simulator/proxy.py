@@ -271,7 +271,10 @@ class ByteProxy:
     ) -> None:
         async with send:
             while chunk := await source.read(CHUNK_BYTES):
-                await send.send((anyio.current_time() + self._delay_s(link, direction), chunk))
+                try:
+                    await send.send((anyio.current_time() + self._delay_s(link, direction), chunk))
+                except anyio.BrokenResourceError:
+                    return  # the other side was reset while this chunk waited for its turn
 
     async def _write(
         self,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import anyio.abc
 import pydantic
 import pytest
-from coldharbour_plugins.simulator.proxy import Address, ByteProxy, byte_proxy
+from coldharbour_plugins.simulator.proxy import CHUNK_BYTES, RESET_ON_CLOSE, Address, ByteProxy, byte_proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -236,3 +237,31 @@ async def test_a_dead_upstream_closes_the_client_instead_of_hanging_it() -> None
     async with byte_proxy(("127.0.0.1", port)) as proxy, await connect(proxy) as client:
         with anyio.fail_after(2), pytest.raises(anyio.EndOfStream):
             await client.receive()
+
+
+async def test_a_client_that_dies_while_much_is_under_way_harms_no_other() -> None:
+    stuck = anyio.Event()
+
+    async def pour(stream: anyio.abc.SocketStream) -> None:
+        with suppress(anyio.BrokenResourceError):  # the line is cut in the end
+            async with stream:
+                while True:
+                    with anyio.move_on_after(0.1) as patience:
+                        await stream.send(bytes(CHUNK_BYTES))
+                    if patience.cancelled_caught:  # the proxy and all buffers are full
+                        stuck.set()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, pour)
+        port = listener.extra_attributes[anyio.abc.SocketAttribute.local_port]()
+        async with byte_proxy(("127.0.0.1", port)) as proxy:
+            dying = await connect(proxy)
+            await stuck.wait()
+
+            end = dying.extra_attributes[anyio.abc.SocketAttribute.raw_socket]()
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            await anyio.aclose_forcefully(dying)
+
+            async with await connect(proxy) as other:
+                assert await read(other, 100) == bytes(100)
+        tasks.cancel_scope.cancel()
