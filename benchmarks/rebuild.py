@@ -20,7 +20,6 @@ from typing import Any
 
 import anyio
 import msgspec
-from coldharbour.live.book import Book
 from coldharbour_plugins.simulator.activities import activity_json
 from coldharbour_plugins.simulator.broker import SimulatedBroker
 from pydantic import SecretStr
@@ -31,6 +30,7 @@ from coldharbour.db import Database, open_database
 from coldharbour.destinations import Destination
 from coldharbour.embedded import embedded_server
 from coldharbour.lake.writer import Lake
+from coldharbour.live.book import Book
 from coldharbour.live.ledger.reader import LedgerReader
 from coldharbour.live.rebuild import rebuild_live
 from coldharbour.schema import upgrade
