@@ -85,7 +85,7 @@ async def bench(
     """Run the worker beside a publisher of the test; `prepare` enters lots before it starts."""
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(publishing(endpoint))
-        broker, address = market or await stack.enter_async_context(simulated(SLUG))
+        broker, address = await stack.enter_async_context(simulated(SLUG)) if market is None else market
         tables = f'[feed]\nendpoint = "{publisher.endpoint}"\nmax_silence_s = 1000\n{more}'
         accounts = [(broker.accounts[SLUG], address)]
         folder.mkdir(exist_ok=True)  # noqa: ASYNC240  a test's own folder
