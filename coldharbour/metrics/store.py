@@ -21,6 +21,7 @@ from coldharbour.metrics.model import DayEnd, EquityPoint, IntradayPoint
 from coldharbour.metrics.performance import RATIOS, WINDOWS
 
 CHUNK = 1_000  # rows: some 20 ms of translation, after which others have their turn
+ROWS_AT_ONCE = 50  # sessions, each with all that was held
 
 POINT = (
     "session_date", "cash", "market_value", "deposit", "net_flows", "daily_return", "cumulative_return", "drawdown",
@@ -72,22 +73,23 @@ async def save_days(conn: AsyncConnection, slug: str, ends: Sequence[DayEnd], fi
         """).format(_table("equity_full", slug)),
         [slug, days, first, first],
     )
-    columns = ["destination", *POINT, *RATIOS, "holdings"]
+    statement = _upsert(_table("equity_full", slug), ["destination", *POINT, *RATIOS, "holdings"], "session_date")
+    changed = gone.rowcount
     async with conn.cursor() as cur:
-        await cur.executemany(
-            _upsert(_table("equity_full", slug), columns, "session_date"),
-            [
-                {
-                    "destination": slug,
-                    **{name: getattr(end.point, name) for name in POINT},
-                    **end.point.ratios,
-                    "missing_symbols": list(end.point.missing_symbols),
-                    "holdings": Jsonb(_holdings(end)),
-                }
-                for end in ends
-            ],
-        )
-        return gone.rowcount + max(cur.rowcount, 0)
+        for start in range(0, len(ends), ROWS_AT_ONCE):
+            await cur.executemany(statement, [_day_row(slug, end) for end in ends[start : start + ROWS_AT_ONCE]])
+            changed += max(cur.rowcount, 0)
+    return changed
+
+
+def _day_row(slug: str, end: DayEnd) -> dict[str, Any]:
+    return {
+        "destination": slug,
+        **{name: getattr(end.point, name) for name in POINT},
+        **end.point.ratios,
+        "missing_symbols": list(end.point.missing_symbols),
+        "holdings": Jsonb(_holdings(end)),
+    }
 
 
 def _holdings(end: DayEnd) -> dict[str, list[str | None]]:
