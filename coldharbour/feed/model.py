@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
 import msgspec
 
 Conditions = tuple[str, ...] | str | None
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = (1, 1_000, 1_000_000, 1_000_000_000)  # of a second: what a whole number as a stamp may count
 LATEST_S = 1e11  # a stamp above it counts in the next smaller unit; as seconds it would be the year 5138
 
@@ -99,4 +100,4 @@ def _moment(stamp: datetime | float) -> datetime:
     if isinstance(stamp, datetime):
         return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
     unit = next((unit for unit in UNITS if abs(stamp) / unit < LATEST_S), UNITS[-1])
-    return datetime.fromtimestamp(stamp / unit, UTC)
+    return EPOCH + timedelta(seconds=stamp / unit)

@@ -123,6 +123,10 @@ class Prices:
             span.tell()
         return True
 
+    def interrupt(self) -> None:
+        """Note that trades may have been missed from here on, until the next one comes."""
+        self.hearing_since = None
+
     @property
     def silent_s(self) -> float:
         """Seconds since the stream brought a price, or since it was opened."""

@@ -48,6 +48,7 @@ async def subscribed_prices(settings: FeedSettings, clock: Clock) -> AsyncIterat
     with _subscription(settings.endpoint) as socket:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_drain, socket, prices, name="feed")
+            tasks.start_soon(_watch_connection, socket, prices, name="feed connection")
             tasks.start_soon(_watch_silence, prices, name="feed silence")
             try:
                 yield prices
@@ -71,10 +72,7 @@ def _subscription(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
 
 async def _drain(socket: zmq.Socket[bytes], prices: Prices) -> None:
     """Give the book what arrives, in slices, until cancelled."""
-    loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    descriptor = socket.fileno()
-    loop.add_reader(descriptor, readable.set)
-    try:
+    with _readable(socket) as readable:
         while True:
             readable.clear()
             messages = _receive(socket)
@@ -83,6 +81,16 @@ async def _drain(socket: zmq.Socket[bytes], prices: Prices) -> None:
                 await anyio.sleep(0 if len(messages) == SLICE else GATHER_S)
             elif not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # the descriptor tells of changes only
                 await readable.wait()
+
+
+@contextmanager
+def _readable(socket: zmq.Socket[bytes]) -> Iterator[asyncio.Event]:
+    """Lend an event that is set whenever the socket's state changed."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = socket.fileno()
+    loop.add_reader(descriptor, changed.set)
+    try:
+        yield changed
     finally:
         loop.remove_reader(descriptor)
 
@@ -96,6 +104,22 @@ def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
     except zmq.Again:
         pass
     return messages
+
+
+async def _watch_connection(socket: zmq.Socket[bytes], prices: Prices) -> None:
+    """Tell the book of every connection that was lost: ZeroMQ connects again, and says nothing of what it missed."""
+    monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    try:
+        with _readable(monitor) as readable:
+            while True:
+                readable.clear()
+                if _receive(monitor):
+                    prices.interrupt()
+                elif not int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                    await readable.wait()
+    finally:
+        socket.disable_monitor()
+        monitor.close(linger=0)
 
 
 async def _watch_silence(prices: Prices) -> None:

@@ -79,9 +79,10 @@ async def test_what_is_no_trade_does_not_stop_the_stream() -> None:
     assert (counts.malformed, counts.invalid, counts.excluded, counts.taken) == (5, 1, 1, 1)
 
 
-async def test_a_publisher_that_is_restarted_is_heard_again() -> None:
+async def test_a_publisher_that_is_restarted_is_heard_again_and_the_hole_is_known() -> None:
     async with publishing() as publisher:
         endpoint = publisher.endpoint
+    hearings = []
     async with subscribed_prices(FeedSettings(endpoint=endpoint), SystemClock()) as prices:
         with prices.watch() as watch:
             watch.follow(["KO"])
@@ -91,6 +92,11 @@ async def test_a_publisher_that_is_restarted_is_heard_again() -> None:
                         await publisher.until_subscribed()
                     await publisher.open_at("KO", price)
                     await until(watch, lambda expected=str(price): _price(prices) == expected)  # type: ignore[misc]
+                    hearings.append(prices.hearing_since)
+                await becomes(lambda: prices.hearing_since is None)  # what comes now, nobody hears
+
+    assert None not in hearings
+    assert hearings[0] != hearings[1]
 
 
 def _price(prices: Prices) -> str | None:
