@@ -65,13 +65,13 @@ class DailyRows:
         self._db = source.db
 
     async def days(self, now: datetime) -> Days | None:
-        """Return the sessions from the account's first activity on; None without any, or without a calendar."""
+        """Return the sessions from the account's first activity on; None if there is none that has begun."""
         async with self._db.transaction() as conn:
             first = await lake.first_day(conn, self.slug)
         if first is None:
             return None
         days = await session_days(self.source, first, now)
-        return days if days.recent else None
+        return days if days.all else None
 
     async def bring_up(self, days: Days, now: datetime) -> News:
         """Redo what is new, and go on to the session that runs now. Raises Transient if the broker does not answer."""
@@ -159,7 +159,7 @@ class DailyRows:
             await lake.keep_mark(conn, self.slug, READER, self.rules.basis, mark.floor)
             missing = await store.missing_prices(conn, self.slug)
             news = await findings.settle(conn, self.slug, "prices", _about_prices(missing), now)
-            holes = calendar_holes(days.all, days.all[0])
+            holes = calendar_holes(days.all, days.since)
             news += await findings.settle(conn, self.slug, "calendar", _about_holes(holes), now)
         return changed, news
 

@@ -19,8 +19,12 @@ LONGEST_PAUSE: Final = timedelta(days=7)  # between two sessions: 10 to 17 Septe
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """The session days of an account's life, ascending, the running one included. recent: those with their bounds."""
+    """The session days of an account's life, ascending, the running one included.
 
+    since: its first day, session or not. recent: the newest sessions with their bounds.
+    """
+
+    since: date
     all: tuple[date, ...]
     recent: tuple[MarketSession, ...]
 
@@ -48,13 +52,13 @@ async def session_days(source: Source, first: date, now: datetime) -> Days:
         recent = [session for session in await kernel.sessions_of(conn, source.market) if session.pre_open_utc <= now]
         asked = await store.days_span(conn, source.market)
     if not recent:
-        return Days((), ())
+        return Days(first, (), ())
     past = Span(first, recent[0].session_date - DAY)
     for span in _unasked(past, asked):
         await _ask(source, span)
     async with source.db.transaction() as conn:
         days = await store.session_days(conn, source.market, past)
-    return Days((*days, *(s.session_date for s in recent if s.session_date >= first)), tuple(recent))
+    return Days(first, (*days, *(s.session_date for s in recent if s.session_date >= first)), tuple(recent))
 
 
 def calendar_holes(days: Sequence[date], first: date) -> list[Span]:

@@ -99,6 +99,13 @@ class TestHistory:
             assert delay_s == 5
             assert await house.column(DEPOSITS) == []
 
+    async def test_an_account_whose_first_activity_is_dated_ahead_has_no_rows_yet(self, house: CountingHouse) -> None:
+        await house.record(cash(NEXT_MONDAY, "CSD", "1000"))
+
+        await house.count_equity()
+
+        assert await house.column(DEPOSITS) == []
+
     async def test_the_next_look_falls_behind_the_full_minute(self, house: CountingHouse) -> None:
         await house.record(*WEEKS_HISTORY)
 
@@ -287,6 +294,16 @@ class TestWhatIsMissing:
             assert (await row(house, MONDAY))["net_flows"] == 50
             assert await house.findings() == {"2026-09-22": finding}
             assert [line["finding"] for line in house.logged if line["event"] == "equity.incomplete"] == [finding]
+
+    async def test_activities_before_the_calendar_begins_are_found_too(self, database_url: str) -> None:
+        async with open_counting_house(database_url, WEEK, FRIDAY_NIGHT) as house:
+            await house.schedule(THURSDAY, FRIDAY)
+            await house.record(cash(date(2026, 9, 1), "CSD", "100"))
+
+            await house.count_equity()
+
+            assert await house.column(DEPOSITS) == money(100, 100, 100, 100, 100)
+            assert list(await house.findings()) == ["2026-09-01"]
 
     async def test_an_activity_that_cannot_be_counted_is_left_out(self, house: CountingHouse) -> None:
         await house.record(*WEEKS_HISTORY, cash(None, "CSD", "777"))
