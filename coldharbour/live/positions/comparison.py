@@ -6,7 +6,7 @@ A difference counts when two answers in a row show it: one answer may be torn, o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from coldharbour.accounts import AccountContext
@@ -46,6 +46,7 @@ class PositionComparison:
         Returns whether a difference is new: then the broker is worth asking again soon.
         """
         book = self._followed.book
+        answer = replace(answer, positions=spelled_as(answer.positions, book.symbols()))
         ours = {symbol: qty for symbol in book.symbols() if (qty := book.quantity(symbol))}
         brokers = {position.symbol: position.qty for position in answer.positions}
         differ = differing(ours, brokers, self._followed.recent_fills(), answer.asked_at)
@@ -84,6 +85,12 @@ class PositionComparison:
             symbol=symbol, our_qty=book.quantity(symbol), broker_qty=theirs.qty if theirs else ZERO,
             our_avg=lots[0].avg_px_symbol if lots else None, broker_avg=theirs.avg_entry_price if theirs else None,
         )  # fmt: skip
+
+
+def spelled_as(positions: Iterable[BrokerPosition], symbols: Iterable[str]) -> tuple[BrokerPosition, ...]:
+    """Return the positions under the names that fills have: a pair such as BTC/USD loses its stroke as a position."""
+    names = {symbol.replace("/", ""): symbol for symbol in symbols}
+    return tuple(replace(position, symbol=names.get(position.symbol, position.symbol)) for position in positions)
 
 
 def _of(symbol: str, positions: Sequence[BrokerPosition]) -> BrokerPosition | None:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from coldharbour.live.model import Fill
+from coldharbour.live.positions.comparison import spelled_as
 from coldharbour.live.positions.drift import differing
+from coldharbour.live.positions.store import BrokerPosition
 
 ASKED = datetime(2026, 10, 8, 16, 0, tzinfo=UTC)
 
@@ -54,3 +56,9 @@ def test_a_fill_well_before_the_question_must_be_in_the_answer() -> None:
 
 def test_clocks_that_are_a_second_apart_make_no_drift() -> None:
     assert differing(holdings(KO="30"), holdings(KO="10"), [fill("20", seconds=-1)], ASKED) == []
+
+
+def test_a_pair_is_known_by_the_name_that_its_fills_have() -> None:
+    positions = [BrokerPosition(symbol, Decimal(1), None, None, ASKED) for symbol in ("BTCUSD", "KO", "ETHUSD")]
+
+    assert [each.symbol for each in spelled_as(positions, ["BTC/USD", "KO"])] == ["BTC/USD", "KO", "ETHUSD"]
