@@ -1,7 +1,7 @@
 # make run: the demo. make test: everything that is checked. Both set up .venv first.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test lint types side-by-side timed clean lock soak shutdown blind screenshots
+.PHONY: run test lint types side-by-side timed clean lock soak screenshots
 
 PYTHON ?= python3
 VENV := .venv

@@ -37,7 +37,7 @@ from coldharbour.embedded import embedded_server
 
 SLUG = "soak"
 BURST_RATE = 2000  # events a second within a burst
-LIFE_S = (0.3, 5.0)  # how long ingest lives between two kills: some lives end before it is ready
+LIFE_S = (0.3, 4.0)  # how long ingest lives between two kills: many lives end before it listens
 CATCH_UP_S = 120
 FAULTS = {
     "stream_duplicate_rate": 0.05,
