@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from coldharbour.live.liveness import Span, merged
 
@@ -33,15 +33,15 @@ def exposure(held_from: datetime, until: datetime | None, protected: Iterable[Sp
     >>> exposure(at(0), None, [(at(0), at(10))]).since == at(10)
     True
     """
-    seconds, bare_from = 0.0, held_from
+    gaps, bare_from = timedelta(0), held_from
     for start, end in merged(protected):
         if until is not None and start >= until:
             break
         if start > bare_from:
-            seconds += (start - bare_from).total_seconds()
+            gaps += start - bare_from
         if end is None:
-            return Exposure(seconds, None)
+            return Exposure(gaps.total_seconds(), None)
         bare_from = max(bare_from, end)
     if until is None:
-        return Exposure(seconds, bare_from)
-    return Exposure(seconds + max((until - bare_from).total_seconds(), 0.0), None)
+        return Exposure(gaps.total_seconds(), bare_from)
+    return Exposure((gaps + max(until - bare_from, timedelta(0))).total_seconds(), None)

@@ -1,22 +1,19 @@
-"""The broker's matching: strictly the oldest shares first, per symbol; knows neither lots nor legs.
-
-One side is open at a time, so the j-th share bought is always paired with the j-th share sold: the inventory is what
-one of two cumulative axes, shares bought and shares sold, is ahead of the other.
-"""
+"""The broker's matching: strictly the oldest shares first, per symbol; knows neither lots nor legs."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from fractions import Fraction
+from decimal import Decimal, localcontext
+from typing import Final
 
-from coldharbour.live.decimals import Exact, decimal
+from coldharbour.live.collector import no_collections
+from coldharbour.live.decimals import EXACT, FINE, ZERO
 from coldharbour.live.model import Fill, ShareMove
-from coldharbour.live.moves import UNIT_DIGITS, allot
-from coldharbour.live.tape import Tape, events_by_symbol, tape_of
+from coldharbour.live.moves import allot
+from coldharbour.live.runs import runs
+from coldharbour.live.tape import Tape
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,179 +37,165 @@ class FifoClosing:
 
 @dataclass(frozen=True, slots=True)
 class FifoResult:
-    """What FIFO holds, oldest first in each symbol, and what each exit order (or share move) closed."""
+    """What FIFO holds, by symbol and the oldest first, and what each exit order (or share move) closed."""
 
     open: tuple[OpenShares, ...]
     closed: dict[str, FifoClosing]
 
     def quantity(self, symbol: str) -> Decimal:
         """Return the shares held of a symbol, negative when short."""
-        return sum((shares.qty for shares in self.open if shares.symbol == symbol), Decimal(0))
+        with localcontext(EXACT):
+            return sum((shares.qty for shares in self.open if shares.symbol == symbol), ZERO)
 
 
-class _Axis:
-    """Shares that went one way, each entry or exit from where the one before ended. places: their steps."""
-
-    __slots__ = ("ends", "places", "prices")
-
-    def __init__(self) -> None:
-        self.ends: list[int] = [0]
-        self.prices: list[Exact] = [0]
-        self.places: list[int] = [-1]
-
-    def add(self, qty: int, price: Exact, place: int) -> None:
-        self.ends.append(self.ends[-1] + qty)
-        self.prices.append(price)
-        self.places.append(place)
-
-    def drop(self) -> None:
-        del self.ends[-1], self.prices[-1], self.places[-1]
-
-    def value(self, start: int, stop: int) -> Exact:
-        """Return the money that the shares from one number to another exchanged."""
-        place = bisect_right(self.ends, start)
-        total: Exact = 0
-        while start < stop:
-            end = min(self.ends[place], stop)
-            total += (end - start) * self.prices[place]
-            start, place = end, place + 1
-        return total
-
-    def pieces_from(self, start: int) -> list[tuple[int, Exact, int]]:
-        """Return what lies beyond a share's number, as (shares, price, step)."""
-        first = bisect_right(self.ends, start)
-        return [
-            (self.ends[place] - max(self.ends[place - 1], start), self.prices[place], self.places[place])
-            for place in range(first, len(self.ends))
-        ]
+Entry = tuple[Decimal, Decimal, int]  # shares, price, the step at which they came
+NOTHING: Final[Entry] = (ZERO, ZERO, -1)
 
 
 class FifoEngine:
-    """FIFO over one tape, as far as `done`. closed: by order or move, the shares it closed and the profit, in units."""
+    """FIFO over one tape, as far as `done`; use it in the EXACT context.
+
+    Entries stay in the queue when they are used up, so that steps can be taken back: `_head` is the first of which
+    something is left, and `_left` how much; 0 when nothing is held. closed: by order or move, the shares that it
+    closed and the profit of that.
+    """
 
     def __init__(self, tape: Tape) -> None:
-        self.tape, self.done = tape, 0
-        self.closed: dict[str, list[Exact]] = {}
-        self._bought, self._sold = _Axis(), _Axis()
-        self._before_splits: list[tuple[int, _Axis, _Axis]] = []
+        self.tape, self.done, self.is_long = tape, 0, True
+        self.closed: dict[str, list[Decimal]] = {}
+        self._queue: list[Entry] = []
+        self._head, self._left = 0, ZERO
+        self._before_splits: list[tuple[list[Entry], int, Decimal]] = []
 
     def advance(self) -> None:
         """Match what the tape has beyond `done`."""
         tape = self.tape
-        for place in range(self.done, len(tape)):
+        for place in (*tape.others_from(self.done), len(tape)):
+            self._match(tape.fills(self.done, place), self.done)
             if place in tape.splits:
                 self._split(place)
-            elif tape.signed[place]:
-                self._match(place)
-        self.done = len(tape)
+            elif place < len(tape) and (fill := tape.trade(place)):
+                self._match([fill], place)
+            self.done = min(place + 1, len(tape))
 
-    def rewind(self, place: int) -> None:
-        """Forget the steps from a place on; the tape still has them."""
-        for gone in range(self.done - 1, place - 1, -1):
-            if gone in self.tape.splits:
-                _, self._bought, self._sold = self._before_splits.pop()
-            elif self.tape.signed[gone]:
-                self._unmatch(gone)
-        self.done = min(self.done, place)
+    def _match(self, fills: Sequence[Fill], start: int) -> None:
+        """Match fills that follow each other, from a step on. Every fill of an account comes through here."""
+        queue, head, left, is_long = self._queue, self._head, self._left, self.is_long
+        cost = queue[head][1] if left else ZERO
+        for place, fill in enumerate(fills, start):
+            rest, price = fill.qty, fill.price
+            if left and fill.is_buy != is_long:
+                gain = ZERO
+                while left and left <= rest:
+                    gain += left * (price - cost)
+                    rest -= left
+                    head += 1
+                    left, cost, _ = queue[head] if head < len(queue) else NOTHING
+                if left:
+                    gain += rest * (price - cost)
+                    left -= rest
+                    rest = ZERO
+                self._record(fill, fill.qty - rest if rest else fill.qty, gain if is_long else -gain)
+            if rest:
+                queue.append((rest, price, place))
+                if not left:
+                    is_long, left, cost = fill.is_buy, rest, price
+        self._head, self._left, self.is_long = head, left, is_long
 
-    @property
-    def held(self) -> int:
-        """Shares in the inventory, negative when short."""
-        return self._bought.ends[-1] - self._sold.ends[-1]
-
-    def open_pieces(self) -> list[tuple[int, Exact, int]]:
-        """Return the inventory, oldest first, as (signed shares, price, step)."""
-        bought, sold = self._bought, self._sold
-        if self.held >= 0:
-            return bought.pieces_from(sold.ends[-1])
-        return [(-qty, price, place) for qty, price, place in sold.pieces_from(bought.ends[-1])]
-
-    def _match(self, place: int) -> None:
-        qty, price = self.tape.signed[place], self.tape.prices[place]
-        own, other = (self._bought, self._sold) if qty > 0 else (self._sold, self._bought)
-        start = own.ends[-1]
-        own.add(abs(qty), price, place)
-        stop = min(own.ends[-1], other.ends[-1])
-        if start < stop:
-            self._record(place, 1, other, start, stop)
-
-    def _unmatch(self, place: int) -> None:
-        qty = self.tape.signed[place]
-        own, other = (self._bought, self._sold) if qty > 0 else (self._sold, self._bought)
-        stop = min(own.ends[-1], other.ends[-1])
-        own.drop()
-        start = own.ends[-1]
-        if start < stop:
-            self._record(place, -1, other, start, stop)
-
-    def _record(self, place: int, times: int, other: _Axis, start: int, stop: int) -> None:
-        """Count the profit of shares closed by a step, or discount it with times = -1."""
-        gain = (stop - start) * self.tape.prices[place] - other.value(start, stop)
-        sums = self.closed.setdefault(self.tape.keys[place], [0, 0])
-        sums[0] += times * (stop - start)
-        sums[1] += times * (gain if self.tape.signed[place] < 0 else -gain)
+    def _record(self, fill: Fill, qty: Decimal, profit: Decimal) -> None:
+        sums = self.closed.get(fill.order_id)
+        if sums is None:
+            self.closed[fill.order_id] = [qty, profit]
+            return
+        sums[0] += qty
+        sums[1] += profit
         if not sums[0]:
-            del self.closed[self.tape.keys[place]]
+            del self.closed[fill.order_id]
 
     def _split(self, place: int) -> None:
-        """Begin new axes with the inventory at its new quantities; what each entry cost stays the same."""
-        pieces, (_, total) = self.open_pieces(), self.tape.splits[place]
-        unit = 10 ** (self.tape.qty_digits - UNIT_DIGITS)
-        parts = allot([qty for qty, _, _ in pieces], total, unit)
-        self._before_splits.append((place, self._bought, self._sold))
-        self._bought, self._sold = _Axis(), _Axis()
-        axis = self._bought if total > 0 else self._sold
-        for (qty, price, entered), part in zip(pieces, parts, strict=True):
-            axis.add(abs(part), price * Fraction(qty, part), entered)
+        """Begin a new queue with the inventory at its new quantities; what each entry cost stays the same."""
+        entries, (_, total) = self._open_entries(), self.tape.splits[place]
+        self._before_splits.append((self._queue, self._head, self._left))
+        parts = allot([qty for qty, _, _ in entries], abs(total))
+        self._queue = [
+            (part, FINE.divide(qty * price, part), entered)
+            for (qty, price, entered), part in zip(entries, parts, strict=True)
+        ]
+        self._head, self._left = 0, parts[0]
+
+    def rewind(self, place: int) -> None:
+        """Take back the steps from a place on; the tape still has them."""
+        for gone in range(self.done - 1, place - 1, -1):
+            if gone in self.tape.splits:
+                self._queue, self._head, self._left = self._before_splits.pop()
+            elif fill := self.tape.trade(gone):
+                self._take_back(gone, fill)
+        self.done = min(self.done, place)
+
+    def _take_back(self, place: int, fill: Fill) -> None:
+        queue, entered = self._queue, ZERO
+        if queue and queue[-1][2] == place:
+            entered = queue.pop()[0]
+            if self._head == len(queue):
+                self._left = ZERO
+        rest = closed = fill.qty - entered
+        if not rest:
+            return
+        self.is_long, gain = not fill.is_buy, ZERO
+        while rest:
+            used = queue[self._head][0] - self._left if self._head < len(queue) else ZERO
+            if not used:
+                self._head, self._left = self._head - 1, ZERO
+                continue
+            part = min(rest, used)
+            gain += part * (fill.price - queue[self._head][1])
+            rest -= part
+            self._left += part
+        self._record(fill, -closed, -gain if self.is_long else gain)
+
+    def _open_entries(self) -> list[Entry]:
+        """Return what is left of each entry, the oldest first."""
+        if not self._left:
+            return []
+        _, price, place = self._queue[self._head]
+        return [(self._left, price, place), *self._queue[self._head + 1 :]]
+
+    def inventory(self, symbol: str) -> list[OpenShares]:
+        """Return what is held, the oldest first."""
+        entries = ((qty, price, self.tape.trade(place)) for qty, price, place in self._open_entries())
+        return [
+            OpenShares(symbol, fill.order_id, fill.at, qty if self.is_long else -qty, price)
+            for qty, price, fill in entries
+            if fill is not None
+        ]
 
 
 def match_fifo(fills: Iterable[Fill], moves: Iterable[ShareMove] = ()) -> FifoResult:
     """Return what the broker's FIFO makes of these fills and share moves, in any order, duplicates included.
 
-    Quantities are shares, negative when short; money is account currency, exact but for prices after splits that do
-    not divide evenly (28 digits). Processed by transaction time in whole microseconds, then by activity id. A split
-    multiplies quantities and divides prices; shares transferred in are an entry at their price, shares transferred
-    out an exit. Raises nothing for any combination of them. Source: domain.md 5.
+    Quantities are shares, negative when short; money is account currency. Both are exact, but for prices after splits
+    that do not divide evenly. Processed by transaction time in whole microseconds, then by activity id; of events
+    with one id the last one counts. A split multiplies quantities and divides prices; shares transferred in are an
+    entry at their price, shares transferred out an exit. Source: domain.md 5.
 
     Buy 100 @10 (A), buy 100 @12 (B), sell 100 @13:
 
-    >>> from datetime import UTC, datetime
+    >>> from datetime import UTC
     >>> def fill(minute, order_id, is_buy, price):
     ...     at = datetime(2026, 10, 8, 14, minute, tzinfo=UTC)
     ...     return Fill(f"f{minute}", at, order_id, "KO", is_buy, Decimal(100), Decimal(price))
     >>> result = match_fifo([fill(0, "A", True, 10), fill(1, "B", True, 12), fill(2, "S", False, 13)])
     >>> result.closed["S"].profit, [(shares.order_id, shares.qty, shares.price) for shares in result.open]
-    (Decimal('300.00'), [('B', Decimal('100'), Decimal('12.00'))])
+    (Decimal('300'), [('B', Decimal('100'), Decimal('12'))])
     """
-    open_shares: list[OpenShares] = []
-    closed: dict[str, FifoClosing] = {}
-    for symbol, events in sorted(events_by_symbol(fills, moves).items()):
-        engine = FifoEngine(tape_of(events))
-        engine.advance()
-        open_shares += _inventory(symbol, engine)
-        closed |= _closings(engine)
+    engines: dict[str, FifoEngine] = {}
+    with localcontext(EXACT), no_collections():
+        for symbol, run, others in runs(fills, moves):
+            engine = engines.get(symbol)
+            if engine is None:
+                engine = engines[symbol] = FifoEngine(Tape())
+            engine.tape.extend(run, others)
+            engine.advance()
+        open_shares = [shares for symbol in sorted(engines) for shares in engines[symbol].inventory(symbol)]
+        closed = {key: FifoClosing(*sums) for symbol in sorted(engines) for key, sums in engines[symbol].closed.items()}
     return FifoResult(tuple(open_shares), closed)
-
-
-def _inventory(symbol: str, engine: FifoEngine) -> list[OpenShares]:
-    """Return the inventory of one symbol's engine, oldest first."""
-    tape = engine.tape
-    return [
-        OpenShares(
-            symbol,
-            tape.keys[place],
-            tape.steps[place].at,
-            decimal(qty, tape.qty_digits),
-            decimal(price, tape.price_digits),
-        )
-        for qty, price, place in engine.open_pieces()
-    ]
-
-
-def _closings(engine: FifoEngine) -> dict[str, FifoClosing]:
-    """Return what each exit order of one symbol closed."""
-    tape = engine.tape
-    return {
-        key: FifoClosing(decimal(qty, tape.qty_digits), decimal(profit, tape.qty_digits + tape.price_digits))
-        for key, (qty, profit) in engine.closed.items()
-    }

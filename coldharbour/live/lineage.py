@@ -14,6 +14,7 @@ from typing import Final
 from coldharbour.live import liveness
 from coldharbour.live.liveness import Span
 from coldharbour.live.model import ExitType, OrderFact
+from coldharbour.live.strays import Strays
 
 STOPS: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
 OCO: Final = "oco"
@@ -64,7 +65,7 @@ class Leg:
 
     def member_at(self, at: datetime) -> OrderFact | None:
         """The order of the chain that was live at a moment: the one not yet replaced."""
-        return next((order for order in self.orders if _was_live(order, at)), None)
+        return next((order for order in self.orders if liveness.was_live(order, at)), None)
 
 
 class Lineage:
@@ -80,14 +81,18 @@ class Lineage:
     ('P', 'S2', Decimal('9'))
     """
 
+    # homes: what `home` found out so far. entangled: the orders that a replacement or an OCO may tie to others.
+
     def __init__(self, orders: Iterable[OrderFact] = ()) -> None:
         self._orders: dict[str, OrderFact] = {}
         self._replacing: dict[str, list[str]] = {}  # by order: those that say they replace it
         self._replaced: dict[str, list[str]] = {}  # by order: those that say it replaced them
         self._nested: dict[str, list[str]] = {}  # by parent: the orders seen under it
-        self._loose: dict[str, dict[str, None]] = {}  # by symbol: orders without a parent that are stops or OCOs
+        self._ocos: dict[str, None] = {}
+        self._strays = Strays()
         self._chains: dict[str, Chain] = {}
-        self._homes: dict[str, str | None] = {}
+        self.homes: dict[str, str | None] = {}
+        self.entangled: set[str] = set()
         self._legs: dict[str, tuple[Leg, ...]] = {}
         self._faults: dict[str, str] = {}
         self._unchecked: dict[str, None] = {}
@@ -100,25 +105,53 @@ class Lineage:
         Whoever adds an older statement after a newer one gets the older one: the lake keeps the newest.
         """
         known = self._orders.get(order.id)
+        if known is None and self._is_plain(order):
+            return self._add_plain(order)
         if known == order:
             return frozenset()
         if known is not None and _ties(known) == _ties(order):
             self._orders[order.id] = order
             self._forget_legs((order.id,))
+            self._note_stray(order.id)
             return frozenset()
         touched = set() if known is None else self._below(order.id)
+        self._forget_legs(touched)
         if known is not None:
             self._untie(known)
         self._orders[order.id] = order
         self._tie(order)
         touched |= self._below(order.id)
-        self._forget_legs(touched)
         for member in touched:
-            self._homes.pop(member, None)
+            self.homes.pop(member, None)
             self._chains.pop(member, None)
+            self._note_stray(member)
         self._forget_legs(touched)
         self._unchecked.update(dict.fromkeys(touched))
         return frozenset(touched)
+
+    def _is_plain(self, order: OrderFact) -> bool:
+        """Return whether a new order has no link at all, and no tie but to a parent that has none itself."""
+        return (
+            order.replaces is None
+            and order.replaced_by is None
+            and order.order_class != OCO
+            and order.id not in self.entangled
+            and order.id not in self._nested
+            and (order.parent_id is None or self._is_plain_parent(order.parent_id, order.id))
+        )
+
+    def _is_plain_parent(self, parent_id: str, order_id: str) -> bool:
+        return parent_id != order_id and parent_id not in self.entangled and self.homes.get(parent_id) is None
+
+    def _add_plain(self, order: OrderFact) -> frozenset[str]:
+        self._orders[order.id] = order
+        self.homes[order.id] = parent_id = order.parent_id
+        if parent_id is not None:
+            self._nested.setdefault(parent_id, []).append(order.id)
+            self._legs.pop(parent_id, None)
+        elif order.order_type in STOPS:
+            self._strays.put(order)
+        return frozenset((order.id,))
 
     def order(self, order_id: str) -> OrderFact | None:
         """Return what is known of an order, None if it is unknown."""
@@ -136,9 +169,9 @@ class Lineage:
     def home(self, order_id: str) -> str | None:
         """Return the parent of an exit order, or the head of its OCO; None for an order that is no leg of either."""
         try:
-            return self._homes[order_id]
+            return self.homes[order_id]
         except KeyError:
-            home = self._homes[order_id] = self._find_home(order_id)
+            home = self.homes[order_id] = self._find_home(order_id)
             return home
 
     def is_oco(self, order_id: str) -> bool:
@@ -164,7 +197,7 @@ class Lineage:
 
     def chain(self, order_id: str) -> Chain:
         """Return the chain of replacements that an order is in, of itself alone where it stands alone."""
-        if not self._is_linked(order_id):
+        if order_id not in self.entangled:
             return Chain((order_id,))
         chain = self._chains.get(order_id)
         if chain is None:
@@ -180,6 +213,30 @@ class Lineage:
             legs = self._legs[home] = self._find_legs(home)
         return legs
 
+    def is_guarded(self, order_id: str, at: datetime, *, by_buys: bool) -> bool:
+        """Return whether a parent, or an OCO, had a live leg on one side at a moment. by_buys: which side."""
+        if order_id in self.entangled or self.home(order_id) is not None:
+            return self._is_guarded(order_id, at, by_buys=by_buys)
+        for leg_id in self._nested.get(order_id, ()):
+            if leg_id in self.entangled or leg_id in self._nested:
+                return self._is_guarded(order_id, at, by_buys=by_buys)
+            leg = self._orders[leg_id]
+            if leg.is_buy == by_buys and liveness.was_live(leg, at):
+                return True
+        return False
+
+    def _is_guarded(self, order_id: str, at: datetime, *, by_buys: bool) -> bool:
+        return any(leg.first.is_buy == by_buys and liveness.is_within(at, leg.spans) for leg in self.legs(order_id))
+
+    def _is_plain_family(self, parent_id: str) -> bool:
+        """Return whether no order of a family was ever replaced, and none of its legs has legs."""
+        nested = self._nested.get(parent_id, ())
+        return (
+            parent_id not in self.entangled
+            and self.home(parent_id) is None
+            and all(leg not in self.entangled and leg not in self._nested and leg != parent_id for leg in nested)
+        )
+
     def initial_stop(self, parent_id: str) -> Decimal | None:
         """Return the stop price, per share, with which a parent was created; None if it had no stop.
 
@@ -191,25 +248,20 @@ class Lineage:
         """Return whether any order of a chain was live at a moment, from the orders' own stamps."""
         chain = self.chain(order_id)
         members = (self._orders.get(member) for member in (*chain.path, *chain.others))
-        return any(_was_live(order, at) for order in members if order is not None)
+        return any(liveness.was_live(order, at) for order in members if order is not None)
 
     def expiry(self, parent_id: str) -> datetime | None:
         """Return the earliest expiry among the live legs of a parent; None without one. Source: domain.md 3."""
         return earliest_expiry(self.legs(parent_id))
 
-    def ocos(self, symbol: str) -> list[str]:
-        """Return the heads of a symbol's OCOs that were attached to a position."""
-        heads = {
-            self.latest(order_id)
-            for order_id in self._loose.get(symbol, ())
-            if self._orders[order_id].order_class == OCO
-        }
-        return sorted(head for head in heads if self.is_oco(head))
+    def ocos(self) -> list[str]:
+        """Return the heads of the OCOs that were attached to a position."""
+        return sorted(head for head in {self.latest(order_id) for order_id in self._ocos} if self.is_oco(head))
 
-    def loose_stops(self, symbol: str) -> list[Leg]:
-        """Return a symbol's stop orders that are no leg of a parent or an OCO, each as its whole chain."""
-        chains = {self.chain(order_id) for order_id in self._loose.get(symbol, ()) if self.home(order_id) is None}
-        legs = (self._leg(chain) for chain in chains)
+    def loose_stops(self, symbol: str, since: datetime) -> list[Leg]:
+        """Return a symbol's stops that are nobody's leg and were live at some time after a moment, as whole chains."""
+        live = (order_id for order_id in self._strays.live_since(symbol, since) if self.home(order_id) is None)
+        legs = (self._leg(chain) for chain in {self.chain(order_id) for order_id in live})
         return sorted((leg for leg in legs if leg.kind is ExitType.STOP_LOSS), key=_leg_age)
 
     def problems(self) -> tuple[tuple[str, str], ...]:
@@ -226,12 +278,16 @@ class Lineage:
     def _tie(self, order: OrderFact) -> None:
         if order.replaces is not None:
             self._replacing.setdefault(order.replaces, []).append(order.id)
+            self.entangled |= {order.id, order.replaces}
         if order.replaced_by is not None:
             self._replaced.setdefault(order.replaced_by, []).append(order.id)
+            self.entangled |= {order.id, order.replaced_by}
+        if order.order_class == OCO:
+            self.entangled.add(order.id)
         if order.parent_id is not None:
             self._nested.setdefault(order.parent_id, []).append(order.id)
-        elif order.order_class == OCO or order.order_type in STOPS:
-            self._loose.setdefault(order.symbol, {})[order.id] = None
+        if order.order_class == OCO:
+            self._ocos[order.id] = None
 
     def _untie(self, order: OrderFact) -> None:
         for index, key in (
@@ -241,12 +297,15 @@ class Lineage:
         ):
             if key is not None:
                 index[key].remove(order.id)
-        self._loose.get(order.symbol, {}).pop(order.id, None)
+        self._ocos.pop(order.id, None)
 
-    def _is_linked(self, order_id: str) -> bool:
+    def _note_stray(self, order_id: str) -> None:
+        """Have an order among the strays if it may be nobody's stop; what replaced a stop may be of any kind."""
         order = self._orders.get(order_id)
-        has_own = order is not None and (order.replaces is not None or order.replaced_by is not None)
-        return has_own or order_id in self._replacing or order_id in self._replaced
+        if order is None or order.parent_id is not None or order.order_class == OCO:
+            self._strays.drop(order_id)
+        elif order.order_type in STOPS or order_id in self.entangled:
+            self._strays.put(order)
 
     def _links(self, order_id: str) -> Iterator[str]:
         yield from self._successors(order_id)
@@ -358,6 +417,9 @@ class Lineage:
         return {claim for claim in claims if self.latest(claim) != chain.last}
 
     def _find_legs(self, home: str) -> tuple[Leg, ...]:
+        if self._is_plain_family(home):
+            plain = (_plain_leg(self._orders[leg]) for leg in self._nested.get(home, ()))
+            return tuple(sorted(plain, key=_leg_age))
         own = self.chain(home)
         chains = {self.chain(member) for member in self._below(home) if self.home(member) == home}
         if not self.is_oco(home):
@@ -413,10 +475,10 @@ def _kind(order: OrderFact | None) -> ExitType | None:
     return ExitType.STOP_LOSS if order.order_type in STOPS else None
 
 
+def _plain_leg(order: OrderFact) -> Leg:
+    span = liveness.lifespan(order)
+    return Leg((order,), _kind(order), () if span is None else (span,))
+
+
 def _leg_age(leg: Leg) -> tuple[datetime, str]:
     return liveness.began(leg.first), leg.first.id
-
-
-def _was_live(order: OrderFact, at: datetime) -> bool:
-    span = liveness.lifespan(order)
-    return span is not None and liveness.is_within(at, (span,))

@@ -38,7 +38,10 @@ def lifespan(order: OrderFact) -> Span | None:
 
 def began(order: OrderFact) -> datetime:
     """Return since when an order is live: the earlier of created_at and submitted_at, always if it has neither."""
-    return min((at for at in (order.created_at, order.submitted_at) if at is not None), default=ALWAYS)
+    created, submitted = order.created_at, order.submitted_at
+    if created is None or submitted is None:
+        return created or submitted or ALWAYS
+    return min(created, submitted)
 
 
 def _ended(order: OrderFact) -> datetime | None:
@@ -47,6 +50,12 @@ def _ended(order: OrderFact) -> datetime | None:
         return None
     own: datetime | None = getattr(order, name)
     return own or min((at for at in (getattr(order, other) for other in ENDED_AT.values()) if at), default=None)
+
+
+def was_live(order: OrderFact, at: datetime) -> bool:
+    """Return whether an order was live at a moment."""
+    span = lifespan(order)
+    return span is not None and span[0] <= at and (span[1] is None or at < span[1])
 
 
 def is_within(at: datetime, spans: Iterable[Span]) -> bool:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from decimal import localcontext
+from functools import cached_property
 
+from coldharbour.live.collector import no_collections
+from coldharbour.live.decimals import EXACT
 from coldharbour.live.lineage import Lineage
 from coldharbour.live.model import ClosedTrade, Fill, Lot, ShareMove
-from coldharbour.live.symbol import SymbolBook, attachment
-from coldharbour.live.tape import Step, events_by_symbol
+from coldharbour.live.results import closed_trades, open_lots
+from coldharbour.live.runs import runs
+from coldharbour.live.symbol import SymbolBook, attachments
 
 
-@dataclass(frozen=True, slots=True)
 class Matching:
-    """What a ledger comes to. open: lots, by symbol and age; closed: trades, by symbol and time of exit."""
+    """What a ledger comes to; its rows are made when they are first looked at."""
 
-    open: tuple[Lot, ...]
-    closed: tuple[ClosedTrade, ...]
+    def __init__(self, books: Mapping[str, SymbolBook]) -> None:
+        self._books = [books[symbol] for symbol in sorted(books)]
+
+    @cached_property
+    def open(self) -> tuple[Lot, ...]:
+        """The open lots, by symbol and age."""
+        with localcontext(EXACT):
+            return tuple(lot for book in self._books for lot in open_lots(book))
+
+    @cached_property
+    def closed(self) -> tuple[ClosedTrade, ...]:
+        """The closed trades, by symbol and time of exit."""
+        with localcontext(EXACT), no_collections():
+            return tuple(trade for book in self._books for trade in closed_trades(book))
 
 
 def match_lots(fills: Iterable[Fill], lineage: Lineage, moves: Iterable[ShareMove] = ()) -> Matching:
@@ -24,7 +39,7 @@ def match_lots(fills: Iterable[Fill], lineage: Lineage, moves: Iterable[ShareMov
 
     An exit closes the lot whose leg it is; what is left of it, and every other exit, closes the symbol's lots without
     a live leg, oldest first, then the rest; what then remains opens a lot of the other side. lineage: all orders that
-    are known; fills of orders it does not know are nobody's legs. Quantities are shares, negative for short lots;
+    are known, not to be changed while rows are made. Quantities are shares, negative for short lots;
     money is account currency; sums are exact and quotients that do not end have 28 digits, half-even. Processed by
     transaction time in whole microseconds, then by activity id. pnl_cash_fifo is each row's share of what the
     broker's FIFO made of its exit order. Raises nothing for any combination of them. Source: domain.md 3, 4, 5.
@@ -43,17 +58,15 @@ def match_lots(fills: Iterable[Fill], lineage: Lineage, moves: Iterable[ShareMov
     >>> matching = match_lots(fills, Lineage([leg]))
     >>> row = matching.closed[0]
     >>> row.entry_lot_id, row.exit_type.value, row.pnl_cash, row.pnl_cash_fifo, row.diff_pnl
-    ('B', 'TP', Decimal('100.00'), Decimal('300.00'), Decimal('-200.00'))
+    ('B', 'TP', Decimal('100'), Decimal('300'), Decimal('-200'))
     >>> [(lot.parent_id, lot.qty, lot.avg_fill) for lot in matching.open]
-    [('A', Decimal('100'), Decimal('10.00'))]
+    [('A', Decimal('100'), Decimal('10'))]
     """
-    lots: list[Lot] = []
-    closed: list[ClosedTrade] = []
-    for symbol, events in sorted(events_by_symbol(fills, moves).items()):
-        book = SymbolBook(symbol, lineage)
-        ocos = (attachment(lineage, head) for head in lineage.ocos(symbol))
-        steps: list[Step] = [*events, *(oco for oco in ocos if oco is not None)]
-        book.change(steps)
-        lots += book.lots()
-        closed += book.closed()
-    return Matching(tuple(lots), tuple(closed))
+    books: dict[str, SymbolBook] = {}
+    with localcontext(EXACT), no_collections():
+        for symbol, run, others in runs(fills, moves, attachments(lineage)):
+            book = books.get(symbol)
+            if book is None:
+                book = books[symbol] = SymbolBook(symbol, lineage)
+            book.extend(run, others)
+    return Matching(books)

@@ -1,18 +1,19 @@
-"""One symbol's events in time order, their quantities and prices as whole units; matches nothing."""
+"""One symbol's events in time order, and what those that are no fills change; matches nothing."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from itertools import pairwise
+from operator import attrgetter
+from typing import cast
 
-from coldharbour.live.decimals import digits_of, units
-from coldharbour.live.model import ZERO, Fill, MoveKind, ShareMove
-from coldharbour.live.moves import UNIT_DIGITS, is_proportional
+from coldharbour.live.decimals import ZERO
+from coldharbour.live.model import Fill, MoveKind, ShareMove
+from coldharbour.live.moves import is_proportional
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,7 @@ class Attachment:
 Step = Fill | ShareMove | Attachment
 Key = tuple[datetime, bool, str]
 
-QTY_DIGITS: Final = (0, UNIT_DIGITS)  # the scales that are tried before the exact one
-PRICE_DIGITS: Final = (2, 4, UNIT_DIGITS)
+at_of = attrgetter("at")
 
 
 def key_of(step: Step) -> Key:
@@ -38,151 +38,114 @@ def key_of(step: Step) -> Key:
     return step.at, type(step) is Attachment, step.id
 
 
-class Tape:
-    """The events of one symbol as columns.
+def in_order(steps: Iterable[Step]) -> list[Step]:
+    """Return events in the order in which they are processed."""
+    steps = list(steps)
+    moments = list(map(at_of, steps))
+    if all(earlier < later for earlier, later in pairwise(moments)):
+        return steps
+    return sorted(steps, key=key_of)
 
-    signed, prices: of each step, in units of 10**-qty_digits shares and 10**-price_digits per share; 0 where the
-    step moves nothing by itself. keys: what each step's shares are called: the order, or the move. splits: by step,
-    the shares before and after. others: the steps that are no fills.
+
+class Tape:
+    """The events of one symbol.
+
+    others: the steps that are no fills. splits: by step, the signed shares held before and after. changes: by step,
+    signed shares that come or go at zero cost. Corporate actions of one moment are one event, told in parts: all of
+    it happens at the first of them.
     """
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.keys: list[str] = []
-        self.signed: list[int] = []
-        self.prices: list[int] = []
-        self.qty_digits, self.price_digits = QTY_DIGITS[0], PRICE_DIGITS[0]
         self.others: list[int] = []
-        self.splits: dict[int, tuple[int, int]] = {}
-        self.position = 0
+        self.splits: dict[int, tuple[Decimal, Decimal]] = {}
+        self.changes: dict[int, Decimal] = {}
+        self._counted, self._held = 0, ZERO  # the shares held before a step
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def find(self, step: Step) -> int:
-        """Return the place of an event, or where it belongs. A move begins with all that happened at its moment.
-
-        Moves of one moment are one event, whose parts the broker may state one by one.
-        """
+        """Return the first place whose outcome may change when an event is put in or taken out."""
         if type(step) is ShareMove:
-            return bisect_left(self.steps, step.at, key=_moment)
+            return bisect_left(self.steps, step.at, key=at_of)
         place = bisect_left(self.steps, key_of(step), key=key_of)
         return place if place == len(self.steps) else self._leader(place)
-
-    def fits(self, steps: Iterable[Step]) -> bool:
-        """Return whether these events can be told in the units of this tape; else `rescale` first."""
-        quantities, prices, has_split = _amounts(steps)
-        return (
-            units(quantities, self.qty_digits) is not None
-            and units(prices, self.price_digits) is not None
-            and not (has_split and self.qty_digits < UNIT_DIGITS)
-        )
-
-    def rescale(self, steps: Sequence[Step]) -> None:
-        """Choose the smallest units in which these and all present events can be told. Empties the tape."""
-        quantities, prices, has_split = _amounts([*self.steps, *steps])
-        floor = UNIT_DIGITS if has_split else 0
-        self.qty_digits = _choose(quantities, [digits for digits in QTY_DIGITS if digits >= floor])
-        self.price_digits = _choose(prices, PRICE_DIGITS)
-        self.cut(0)
 
     def cut(self, place: int) -> list[Step]:
         """Take off all events from a place on, and return them."""
         tail = self.steps[place:]
-        self.position -= sum(self.signed[place:])
+        del self.steps[place:]
         while self.others and self.others[-1] >= place:
-            before, after = self.splits.pop(self.others.pop(), (0, 0))
-            self.position -= after - before
-        for column in (self.steps, self.keys, self.signed, self.prices):
-            del column[place:]
+            other = self.others.pop()
+            self.splits.pop(other, None)
+            self.changes.pop(other, None)
+        if self._counted > place:
+            self._counted, self._held = 0, ZERO
         return tail
 
-    def extend(self, steps: Sequence[Step]) -> None:
-        """Put events at the end; they are in order, belong there, and fit."""
+    def extend(self, steps: Sequence[Step], others: Iterable[int] = ()) -> None:
+        """Put events at the end, where they belong. others: which of them are no fills."""
         start = len(self.steps)
         self.steps += steps
-        quantities, prices, _ = _amounts(steps)
-        signed, amounts = units(quantities, self.qty_digits), units(prices, self.price_digits)
-        if signed is None or amounts is None:
-            raise ValueError("these quantities or prices need finer units: rescale first")
-        self.prices += amounts
-        self.keys += [step.order_id if type(step) is Fill else step.id for step in steps]
-        self.signed += signed
-        for place, step in enumerate(steps, start):
-            if type(step) is Fill:
-                self.position += self.signed[place]
-            else:
-                self.others.append(place)
-                self._settle(place, step)
+        for offset in others:
+            self.others.append(start + offset)
+            step = steps[offset]
+            if type(step) is ShareMove and step.kind is MoveKind.SPLIT:
+                self._settle(start + offset, step.qty)
 
-    def _settle(self, place: int, step: Step) -> None:
-        if type(step) is not ShareMove or step.kind is not MoveKind.SPLIT:
-            self.position += self.signed[place]
-            return
-        change, self.signed[place] = self.signed[place], 0
+    def others_from(self, place: int) -> list[int]:
+        """Return the steps from a place on that are no fills."""
+        return self.others[bisect_left(self.others, place) :]
+
+    def fills(self, start: int, stop: int) -> list[Fill]:
+        """Return the events from one place to another, all of which are fills."""
+        return cast("list[Fill]", self.steps[start:stop])
+
+    def trade(self, place: int) -> Fill | None:
+        """Return the fill that a step is, or that shares which come or go at it amount to, under the move's own id.
+
+        None for a split, for an OCO that begins, and for no shares at all.
+        """
+        step = self.steps[place]
+        if type(step) is Fill:
+            return step if step.qty else None
+        if type(step) is not ShareMove:
+            return None
+        is_split = step.kind is MoveKind.SPLIT
+        qty = self.changes.get(place, ZERO) if is_split else step.qty
+        price = ZERO if is_split or step.price is None else step.price
+        return Fill(step.id, step.at, step.id, step.symbol, qty > 0, abs(qty), price) if qty else None
+
+    def _settle(self, place: int, change: Decimal) -> None:
         leader = self._leader(place)
-        if leader != place:  # one event in parts: all of it happens where it begins
-            before, after = self.splits.pop(leader, (0, 0))
-            change += after - before + self.signed[leader]
-            self.position -= after - before + self.signed[leader]
-            self.signed[leader] = 0
-        if is_proportional(self.position, change):
-            self.splits[leader] = (self.position, self.position + change)
+        held = self._held_before(leader)
+        if leader in self.splits:
+            change += self.splits.pop(leader)[1] - held
+        change += self.changes.pop(leader, ZERO)
+        if is_proportional(held, change):
+            self.splits[leader] = (held, held + change)
         else:
-            self.signed[leader] = change
-        self.position += change
+            self.changes[leader] = change
 
     def _leader(self, place: int) -> int:
-        first = self.steps[place]
-        if type(first) is not ShareMove or first.kind is not MoveKind.SPLIT:
-            return place
-        while place and type(other := self.steps[place - 1]) is ShareMove:
-            if other.at != first.at or other.kind is not MoveKind.SPLIT:
-                break
+        """Return where the corporate action begins of which a step is a part; the step's own place if it is none."""
+        part = self.steps[place]
+        while place and _are_one(part, self.steps[place - 1]):
             place -= 1
         return place
 
-
-def events_by_symbol(fills: Iterable[Fill], moves: Iterable[ShareMove] = ()) -> dict[str, list[Step]]:
-    """Return the events of each symbol. Of events with one id the last counts, as it does when one is stated anew."""
-    steps: defaultdict[str, list[Step]] = defaultdict(list)
-    known: dict[tuple[type, str], Fill | ShareMove] = {}
-    known |= {(Fill, fill.id): fill for fill in fills}
-    known |= {(ShareMove, move.id): move for move in moves}
-    for step in known.values():
-        steps[step.symbol].append(step)
-    return steps
-
-
-def tape_of(steps: Iterable[Step]) -> Tape:
-    """Return the tape of one symbol's events, whatever their order."""
-    tape, ordered = Tape(), sorted(steps, key=key_of)
-    if not tape.fits(ordered):
-        tape.rescale(ordered)
-    tape.extend(ordered)
-    return tape
+    def _held_before(self, place: int) -> Decimal:
+        if self._counted > place:
+            self._counted, self._held = 0, ZERO
+        for counted in range(self._counted, place):
+            if counted in self.splits:
+                self._held = self.splits[counted][1]
+            elif trade := self.trade(counted):
+                self._held += trade.signed_qty
+        self._counted = place
+        return self._held
 
 
-def _moment(step: Step) -> datetime:
-    return step.at
-
-
-def _amounts(steps: Iterable[Step]) -> tuple[list[Decimal], list[Decimal], bool]:
-    quantities, prices, has_split = [], [], False
-    for step in steps:
-        if type(step) is Fill:
-            quantities.append(step.qty if step.is_buy else -step.qty)
-            prices.append(step.price)
-        elif type(step) is ShareMove:
-            has_split = has_split or step.kind is MoveKind.SPLIT
-            quantities.append(step.qty)
-            prices.append(ZERO if step.kind is MoveKind.SPLIT or step.price is None else step.price)
-        else:
-            quantities.append(ZERO)
-            prices.append(ZERO)
-    return quantities, prices, has_split
-
-
-def _choose(values: Sequence[Decimal], tried: Iterable[int]) -> int:
-    found = next((digits for digits in tried if units(values, digits) is not None), None)
-    return digits_of(values) if found is None else found
+def _are_one(part: Step, other: Step) -> bool:
+    return type(part) is type(other) is ShareMove and part.kind is other.kind is MoveKind.SPLIT and part.at == other.at
