@@ -18,7 +18,7 @@ DOCS = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 START_S = 60.0
 LIVE_FOR_S = 20.0
-SIZE = (1400, 860)
+SIZE = (1400, 1340)
 
 CONFIG = """
 [database]
