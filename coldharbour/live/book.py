@@ -89,7 +89,7 @@ class Book:
         """Take in what is new; return the symbols whose rows may have changed.
 
         The whole call is matched at once: within it, order does not matter, but of one id the last one counts. What
-        is known already changes nothing. Fills have a time and a positive quantity; one that has not is a problem.
+        is known already changes nothing. Fills have a time and a positive quantity, for which the caller answers.
         """
         changes: defaultdict[str, _Change] = defaultdict(_Change)
         with localcontext(EXACT), no_collections():

@@ -5,9 +5,8 @@ Owns the one way from the ledger into the book; writes nothing.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import anyio
@@ -17,6 +16,7 @@ from psycopg import AsyncConnection
 from coldharbour.clock import Clock
 from coldharbour.db import Database, Subscription
 from coldharbour.live.book import Book
+from coldharbour.live.collector import no_collections
 from coldharbour.live.ledger.reader import LedgerReader, Reach, Reading
 from coldharbour.live.model import Fill, ShareMove
 
@@ -39,7 +39,7 @@ class FollowedBook:
 
     async def load(self, reach: Reach = lambda done, expected: None) -> None:
         """Read the whole ledger into the book; a thread works it out, since a large one takes seconds."""
-        with _collector_paused():
+        with no_collections():
             reading = await self._reader.whole(reach)
             await anyio.to_thread.run_sync(self._begin, reading)
 
@@ -84,18 +84,6 @@ class FollowedBook:
         for fill in reading.fills:
             if fill.order_id != fill.id and self.book.lineage.order(fill.order_id) is None:
                 self._homeless[fill.order_id] = f"fills of order {fill.order_id} in {fill.symbol}, which is unknown"
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep Python from looking for garbage: it finds none while a book grows, and each look stops every worker."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @asynccontextmanager
