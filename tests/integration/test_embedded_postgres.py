@@ -138,7 +138,7 @@ def eventually(attempt: Callable[[], object]) -> None:
         try:
             if attempt():
                 return
-        except (psycopg.OperationalError, FileNotFoundError) as error:
+        except (psycopg.OperationalError, FileNotFoundError, ProcessLookupError) as error:
             reason = str(error)
         else:
             reason = "still not true"
@@ -147,7 +147,11 @@ def eventually(attempt: Callable[[], object]) -> None:
 
 
 def postmaster(home: Path) -> int:
-    return int((home / "server/data/postmaster.pid").read_text().split()[0])
+    """The pid in the server's own file; a server that just starts made the file and has not written it yet."""
+    lines = (home / "server/data/postmaster.pid").read_text().split()
+    if not lines:
+        raise FileNotFoundError("postmaster.pid is still empty")
+    return int(lines[0])
 
 
 def parent(pid: int) -> int:
