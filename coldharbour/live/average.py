@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from coldharbour.live.decimals import EXACT, ZERO
+from coldharbour.live.decimals import FINE, ZERO
 from coldharbour.live.model import Fill
 from coldharbour.live.tape import Tape
 
@@ -59,4 +59,4 @@ class AverageCost:
 
 
 def _divide(dividend: Decimal, divisor: Decimal) -> Decimal:
-    return EXACT.divide(dividend, divisor).quantize(STEP, context=EXACT)
+    return FINE.divide(dividend, divisor).quantize(STEP, context=FINE)

@@ -80,33 +80,35 @@ class FifoEngine:
 
     def _match(self, fills: Sequence[Fill], start: int) -> None:
         """Match fills that follow each other, from a step on. Every fill of an account comes through here."""
-        queue, head, left, is_long = self._queue, self._head, self._left, self.is_long
+        queue, closed, head, left, is_long = self._queue, self.closed, self._head, self._left, self.is_long
         cost = queue[head][1] if left else ZERO
         for place, fill in enumerate(fills, start):
             rest, price = fill.qty, fill.price
             if left and fill.is_buy != is_long:
-                gain = ZERO
+                qty, gain = rest, ZERO
                 while left and left <= rest:
                     gain += left * (price - cost)
                     rest -= left
                     head += 1
                     left, cost, _ = queue[head] if head < len(queue) else NOTHING
-                if left:
+                if not left:
+                    qty -= rest
+                elif rest:
                     gain += rest * (price - cost)
                     left -= rest
                     rest = ZERO
-                self._record(fill, fill.qty - rest if rest else fill.qty, gain if is_long else -gain)
+                if fill.order_id in closed:
+                    self._add(fill, qty, gain if is_long else -gain)
+                else:
+                    closed[fill.order_id] = [qty, gain if is_long else -gain]
             if rest:
                 queue.append((rest, price, place))
                 if not left:
                     is_long, left, cost = fill.is_buy, rest, price
         self._head, self._left, self.is_long = head, left, is_long
 
-    def _record(self, fill: Fill, qty: Decimal, profit: Decimal) -> None:
-        sums = self.closed.get(fill.order_id)
-        if sums is None:
-            self.closed[fill.order_id] = [qty, profit]
-            return
+    def _add(self, fill: Fill, qty: Decimal, profit: Decimal) -> None:
+        sums = self.closed[fill.order_id]
         sums[0] += qty
         sums[1] += profit
         if not sums[0]:
@@ -151,7 +153,7 @@ class FifoEngine:
             gain += part * (fill.price - queue[self._head][1])
             rest -= part
             self._left += part
-        self._record(fill, -closed, -gain if self.is_long else gain)
+        self._add(fill, -closed, -gain if self.is_long else gain)
 
     def _open_entries(self) -> list[Entry]:
         """Return what is left of each entry, the oldest first."""

@@ -5,19 +5,22 @@ Source: domain.md 3. The evidence comes in any order and from either end of a li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from coldharbour.live import liveness
+from coldharbour.live.collector import no_collections
 from coldharbour.live.liveness import Span
 from coldharbour.live.model import ExitType, OrderFact
 from coldharbour.live.strays import Strays
 
 STOPS: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
 OCO: Final = "oco"
+
+LegSpan = tuple[bool, datetime, datetime | None]  # whether it buys, from when, until when
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,12 @@ class Lineage:
         self.homes: dict[str, str | None] = {}
         self.entangled: set[str] = set()
         self._legs: dict[str, tuple[Leg, ...]] = {}
+        self._leg_spans: dict[str, list[LegSpan]] = {}
         self._faults: dict[str, str] = {}
         self._unchecked: dict[str, None] = {}
-        for order in orders:
-            self.add(order)
+        with no_collections():
+            for order in orders:
+                self.add(order)
 
     def add(self, order: OrderFact) -> frozenset[str]:
         """Take an order in, new or stated anew; return the orders whose parent may be another one now.
@@ -147,11 +152,18 @@ class Lineage:
         self._orders[order.id] = order
         self.homes[order.id] = parent_id = order.parent_id
         if parent_id is not None:
-            self._nested.setdefault(parent_id, []).append(order.id)
-            self._legs.pop(parent_id, None)
+            self._add_plain_leg(parent_id, order)
         elif order.order_type in STOPS:
             self._strays.put(order)
         return frozenset((order.id,))
+
+    def _add_plain_leg(self, parent_id: str, order: OrderFact) -> None:
+        legs = self._nested.setdefault(parent_id, [])
+        legs.append(order.id)
+        self._legs.pop(parent_id, None)
+        spans = self._leg_spans.setdefault(parent_id, []) if len(legs) == 1 else self._leg_spans.get(parent_id)
+        if spans is not None and (span := liveness.lifespan(order)) is not None:
+            spans.append((order.is_buy, *span))
 
     def order(self, order_id: str) -> OrderFact | None:
         """Return what is known of an order, None if it is unknown."""
@@ -215,18 +227,19 @@ class Lineage:
 
     def is_guarded(self, order_id: str, at: datetime, *, by_buys: bool) -> bool:
         """Return whether a parent, or an OCO, had a live leg on one side at a moment. by_buys: which side."""
-        if order_id in self.entangled or self.home(order_id) is not None:
-            return self._is_guarded(order_id, at, by_buys=by_buys)
-        for leg_id in self._nested.get(order_id, ()):
-            if leg_id in self.entangled or leg_id in self._nested:
-                return self._is_guarded(order_id, at, by_buys=by_buys)
-            leg = self._orders[leg_id]
-            if leg.is_buy == by_buys and liveness.was_live(leg, at):
+        for is_buy, start, end in self._spans(order_id):
+            if is_buy == by_buys and start <= at and (end is None or at < end):
                 return True
         return False
 
-    def _is_guarded(self, order_id: str, at: datetime, *, by_buys: bool) -> bool:
-        return any(leg.first.is_buy == by_buys and liveness.is_within(at, leg.spans) for leg in self.legs(order_id))
+    def _spans(self, order_id: str) -> Sequence[LegSpan]:
+        """Return when the legs of a parent or an OCO were live; kept, since every exit by hand asks for it."""
+        home = self.latest(order_id)
+        spans = self._leg_spans.get(home)
+        if spans is None:
+            spans = [(leg.first.is_buy, start, end) for leg in self.legs(home) for start, end in leg.spans]
+            self._leg_spans[home] = spans
+        return spans
 
     def _is_plain_family(self, parent_id: str) -> bool:
         """Return whether no order of a family was ever replaced, and none of its legs has legs."""
@@ -337,11 +350,10 @@ class Lineage:
 
     def _forget_legs(self, members: Iterable[str]) -> None:
         for member in members:
-            self._legs.pop(member, None)
-            self._legs.pop(self.latest(member), None)
-            home = self.home(member)
-            if home is not None:
-                self._legs.pop(home, None)
+            for head in (member, self.latest(member), self.home(member)):
+                if head is not None:
+                    self._legs.pop(head, None)
+                    self._leg_spans.pop(head, None)
 
     # Chains
 

@@ -54,8 +54,12 @@ def _ended(order: OrderFact) -> datetime | None:
 
 def was_live(order: OrderFact, at: datetime) -> bool:
     """Return whether an order was live at a moment."""
+    if began(order) > at:
+        return False
+    if order.status in LIVE:
+        return True
     span = lifespan(order)
-    return span is not None and span[0] <= at and (span[1] is None or at < span[1])
+    return span is not None and (span[1] is None or at < span[1])
 
 
 def is_within(at: datetime, spans: Iterable[Span]) -> bool:

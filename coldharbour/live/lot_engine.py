@@ -28,10 +28,13 @@ class OpenLot:
 
     __slots__ = ("cost", "entered", "factor", "first", "is_long", "key", "last", "newest", "ocos", "remaining")
 
-    def __init__(self, key: str, place: int, qty: Decimal, price: Decimal, *, is_long: bool) -> None:
-        self.key, self.first, self.last, self.is_long = key, place, place, is_long
+    def __init__(self, key: str, place: int, qty: Decimal, price: Decimal, is_long: bool) -> None:
+        self.key = key
+        self.first = self.last = place
+        self.is_long = is_long
         self.remaining = self.entered = qty
-        self.cost, self.factor = qty * price, ONE
+        self.cost = qty * price
+        self.factor = ONE
         self.newest: Row | None = None
         self.ocos: tuple[str, ...] = ()
 
@@ -54,8 +57,12 @@ class Row:
     __slots__ = ("earlier", "exit_id", "factor", "first", "is_sole", "last", "lot", "older", "qty", "raw", "value")
 
     def __init__(self, lot: OpenLot, exit_id: str, place: int, qty: Decimal, price: Decimal) -> None:
-        self.lot, self.exit_id, self.first, self.last = lot, exit_id, place, place
-        self.qty, self.value, self.factor = qty, qty * price, lot.factor
+        self.lot = lot
+        self.exit_id = exit_id
+        self.first = self.last = place
+        self.qty = qty
+        self.value = qty * price
+        self.factor = lot.factor
         self.raw: Decimal | None = None
         self.earlier: Row | None = None
         self.older = lot.newest
@@ -112,7 +119,7 @@ class LotEngine:
             if fill.is_buy == is_long and open_lots:
                 lot = lots.get(key)
                 if lot is None:
-                    lot = lots[key] = open_lots[key] = OpenLot(key, place, qty, fill.price, is_long=is_long)
+                    lot = lots[key] = open_lots[key] = OpenLot(key, place, qty, fill.price, is_long)
                     lot.factor = factor
                     done(None)
                     continue
@@ -177,7 +184,7 @@ class LotEngine:
             key = self._renamed[place] = self.tape.steps[place].id
             lot = self.lots.get(key)
         if lot is None:
-            lot = self.lots[key] = self.open[key] = OpenLot(key, place, qty, fill.price, is_long=fill.is_buy)
+            lot = self.lots[key] = self.open[key] = OpenLot(key, place, qty, fill.price, fill.is_buy)
             lot.factor = self._factor
             return
         if not lot.remaining:
@@ -213,7 +220,8 @@ class LotEngine:
         if type(step) is not Fill or len(oldest_first) < 2:
             return oldest_first
         self.asked.append(place)
-        return sorted(oldest_first, key=lambda lot: self.is_guarded(lot, step.at))
+        at, guarded = step.at, self.is_guarded
+        return sorted(oldest_first, key=lambda lot: guarded(lot, at))
 
     def _close_all(
         self, place: int, fill: Fill, lots: Iterable[OpenLot], left: Decimal, parts: list[tuple[Row, Decimal]]
@@ -285,8 +293,10 @@ class LotEngine:
 
     def is_guarded(self, lot: OpenLot, at: datetime) -> bool:
         """Return whether a lot had a live leg at a moment."""
-        guarded = self.lineage.is_guarded
-        return any(guarded(home, at, by_buys=not lot.is_long) for home in (lot.key, *lot.ocos))
+        guarded, by_buys = self.lineage.is_guarded, not lot.is_long
+        if guarded(lot.key, at, by_buys=by_buys):
+            return True
+        return any(guarded(home, at, by_buys=by_buys) for home in lot.ocos)
 
     def _attach(self, place: int, oco: Attachment) -> None:
         """Tie an OCO to one of the lots that it closes. Source: domain.md 3."""

@@ -24,7 +24,7 @@ class Matching:
     @cached_property
     def open(self) -> tuple[Lot, ...]:
         """The open lots, by symbol and age."""
-        with localcontext(EXACT):
+        with localcontext(EXACT), no_collections():
             return tuple(lot for book in self._books for lot in open_lots(book))
 
     @cached_property

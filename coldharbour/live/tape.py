@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import pairwise
-from operator import attrgetter
+from itertools import islice
+from operator import attrgetter, lt
 from typing import cast
 
 from coldharbour.live.decimals import ZERO
@@ -42,7 +42,7 @@ def in_order(steps: Iterable[Step]) -> list[Step]:
     """Return events in the order in which they are processed."""
     steps = list(steps)
     moments = list(map(at_of, steps))
-    if all(earlier < later for earlier, later in pairwise(moments)):
+    if all(map(lt, moments, islice(moments, 1, None))):
         return steps
     return sorted(steps, key=key_of)
 

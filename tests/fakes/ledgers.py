@@ -11,6 +11,8 @@ from random import Random
 from coldharbour.live.model import Fill, MoveKind, OrderFact, ShareMove
 
 BEGIN = datetime(2026, 10, 8, 14, 0, tzinfo=UTC)
+ROUGH = ("4", "1.5", "0.1", "0.3333")  # ratios of splits that leave fractions of the smallest quantity
+
 Event = OrderFact | Fill | ShareMove
 
 
@@ -102,9 +104,8 @@ class Account:
     def sell_by_hand(self) -> None:
         """Trade without legs, perhaps more than is held."""
         symbol = self._symbol()
-        order = self._new(
-            symbol, is_buy=self.held[symbol] < 0, order_type="market", order_class="simple", qty=self._qty()
-        )
+        is_buy = self.held[symbol] < 0
+        order = self._new(symbol, is_buy=is_buy, order_type="market", order_class="simple", qty=self._qty())
         self._tell(order)
         self._fill(order.id, order.qty)
 
@@ -113,7 +114,6 @@ class Account:
         leg = self._some_exit()
         if leg is None:
             return
-        self._id()
         kind = self.chance.choice([leg.order_type, leg.order_type, "market"])
         new = replace(
             leg, id=self._id(), submitted_at=self.now, order_type=kind, replaces=leg.id, filled_qty=Decimal(0),

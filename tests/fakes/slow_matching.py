@@ -10,28 +10,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
-from typing import TypeVar
 
 from coldharbour.live.model import Fill, MoveKind, OrderFact, ShareMove
 
-ENDS = {
-    "filled": "filled_at",
-    "canceled": "canceled_at",
-    "expired": "expired_at",
-    "replaced": "replaced_at",
-    "rejected": "failed_at",
-}
+ENDS = {"filled": "filled_at", "canceled": "canceled_at", "replaced": "replaced_at", "rejected": "failed_at"}
+STAMPS = ("created_at", "submitted_at", *ENDS.values())
 STOPS = {"stop", "stop_limit", "trailing_stop"}
 FAR = datetime(9999, 1, 1, tzinfo=UTC)
-
-Event = Fill | ShareMove | OrderFact
-T = TypeVar("T")
-
-
-def given(value: T | None) -> T:
-    """Return a value that generated ledgers always give."""
-    assert value is not None
-    return value
 
 
 @dataclass(eq=False)
@@ -68,15 +53,16 @@ class SlowMatching:
         self.snapshots: list[tuple[datetime, list[tuple[SlowLot, Fraction]]]] = []
         self.splits: list[tuple[datetime, Fraction]] = []
         self.fills = [fill for fill in fills if fill.symbol == symbol]
-        self.loose_stops = [
-            o for o in orders if o.symbol == symbol and self.kind(o.id) == "SL" and self.home(o.id) is None
-        ]
+        own_orders = [order for order in orders if order.symbol == symbol]
+        self.loose_stops = [o for o in own_orders if self.kind(o.id) == "SL" and self.home(o.id) is None]
+        self.held, self.average_cost = Fraction(0), Fraction(0)
         own_moves = [move for move in moves if move.symbol == symbol]
-        heads = {self.home(o.id) for o in orders if o.symbol == symbol and o.order_class == "oco"}
+        heads = {self.home(o.id) for o in own_orders if o.order_class == "oco"}
         ocos = [self.orders[self.first(head)] for head in heads if head is not None and self.is_oco(head)]
-        moved: list[Fill | ShareMove] = [*self.fills, *own_moves]
-        events: list[tuple[datetime, int, str, Event]] = [(event.at, 0, event.id, event) for event in moved]
-        events += [(given(oco.created_at), 1, self.last(oco.id), oco) for oco in ocos]
+        events: list[tuple[datetime, int, str, Fill | ShareMove | OrderFact]] = []
+        events += [(fill.at, 0, fill.id, fill) for fill in self.fills]
+        events += [(move.at, 0, move.id, move) for move in own_moves]
+        events += [(born(oco), 1, self.last(oco.id), oco) for oco in ocos]
         done: set[str] = set()
         for at, _, event_id, event in sorted(events, key=lambda entry: entry[:3]):
             if event_id in done:
@@ -86,7 +72,7 @@ class SlowMatching:
             elif isinstance(event, Fill):
                 self.trade(event, Fraction(event.signed_qty), Fraction(event.price))
             elif event.kind is MoveKind.TRANSFER:
-                self.trade(event, Fraction(event.qty), Fraction(given(event.price)))
+                self.trade(event, Fraction(event.qty), Fraction(event.price or 0))
             else:
                 together = [move for move in own_moves if move.kind is MoveKind.SPLIT and move.at == at]
                 done |= {move.id for move in together}
@@ -101,22 +87,18 @@ class SlowMatching:
         while True:
             more = set(found)
             for order in self.orders.values():
-                links = {link for link in (order.id, order.replaces, order.replaced_by) if link is not None}
-                if links & found:
-                    more |= links
+                links = [link for link in (order.id, order.replaces, order.replaced_by) if link]
+                if found.intersection(links):
+                    more.update(links)
             if more == found:
                 break
             found = more
         members = [self.orders[member] for member in found if member in self.orders]
-        return sorted(
-            members, key=lambda order: (order.submitted_at, order.status == "rejected", len(order.id), order.id)
-        )
+        return sorted(members, key=lambda o: (o.submitted_at or FAR, o.status == "rejected", len(o.id), o.id))
 
     def first(self, order_id: str) -> str:
         chain = self.chain(order_id)
-        starts = [
-            order for order in chain if not any(order.id == o.replaced_by or o.id == order.replaces for o in chain)
-        ]
+        starts = [one for one in chain if not any(one.id == o.replaced_by or o.id == one.replaces for o in chain)]
         return starts[0].id if starts else order_id
 
     def last(self, order_id: str) -> str:
@@ -149,7 +131,7 @@ class SlowMatching:
 
     def is_live(self, order: OrderFact, at: datetime) -> bool:
         end = getattr(order, ENDS[order.status]) if order.status in ENDS else FAR
-        return bool(min(given(order.created_at), given(order.submitted_at)) <= at < end)
+        return born(order) <= at < (end or FAR)
 
     def legs(self, lot: SlowLot) -> list[OrderFact]:
         homes = {self.last(lot.key) if lot.key in self.orders else lot.key, *lot.ocos}
@@ -174,8 +156,8 @@ class SlowMatching:
     def attach(self, head: str, oco: OrderFact, at: datetime) -> None:
         lots = self.open() if oco.is_buy == (self.position() < 0) else []
         bare = [lot for lot in lots if not self.guarded(lot, at)]
-        same = [lot for lot in bare if abs(lot.left) == Fraction(given(oco.qty))]
-        lot = next(iter((*same, *bare, *lots)), None)
+        same = [lot for lot in bare if abs(lot.left) == Fraction(oco.qty or 0)]
+        lot = next(iter([*same, *bare, *lots]), None)
         self.ties[head] = lot
         if lot is not None:
             lot.ocos.append(head)
@@ -194,6 +176,7 @@ class SlowMatching:
     def trade(self, event: Fill | ShareMove, qty: Fraction, price: Fraction) -> None:
         key = event.order_id if isinstance(event, Fill) else event.id
         self.trade_fifo(key, qty, price)
+        self.average_in(qty, price)
         closing = qty if self.position() * qty < 0 else Fraction(0)
         for lot in self.own_lots(event) if closing else []:
             closing, qty = self.close(lot, event, closing, qty)
@@ -220,6 +203,14 @@ class SlowMatching:
             lot.left -= lot.sign * part
         return closing + lot.sign * part, qty + lot.sign * part
 
+    def average_in(self, qty: Fraction, price: Fraction) -> None:
+        """Average cost: adding moves it, reducing does not, a flip starts at its own price."""
+        before, self.held = self.held, self.held + qty
+        if before * qty >= 0:
+            self.average_cost = (before * self.average_cost + qty * price) / self.held
+        elif self.held * qty > 0:
+            self.average_cost = price
+
     def trade_fifo(self, key: str, qty: Fraction, price: Fraction) -> None:
         while qty and self.queue and self.queue[0][0] * qty < 0:
             head = self.queue[0]
@@ -242,6 +233,7 @@ class SlowMatching:
             return
         ratio = (held + change) / held
         self.splits.append((event.at, ratio))
+        self.held, self.average_cost = self.held * ratio, self.average_cost / ratio
         for lot in self.lots:
             lot.left, lot.shares = lot.left * ratio, lot.shares * ratio
         for entry in self.queue:
@@ -266,14 +258,22 @@ class SlowMatching:
 
     def initial_stop(self, lot: SlowLot, until: datetime) -> Fraction | None:
         firsts = {self.first(leg.id) for leg in self.legs(lot) if self.kind(leg.id) == "SL"}
-        groups = [self.last(lot.key), *lot.ocos]
+        groups: list[str | None] = [self.last(lot.key), *lot.ocos]
         stops = (self.orders[first] for first in firsts)
-        oldest = min(
-            stops, key=lambda o: (groups.index(given(self.home(o.id))), given(o.created_at), o.id), default=None
-        )
+        oldest = min(stops, key=lambda o: (groups.index(self.home(o.id)), born(o), o.id), default=None)
         if oldest is None or oldest.stop_price is None:
             return None
-        return Fraction(oldest.stop_price) / self.ratio(given(oldest.created_at), until)
+        return Fraction(oldest.stop_price) / self.ratio(born(oldest), until)
+
+    def belongs(self, lot_key: str, exit_id: str) -> tuple[str | None, str]:
+        """The parent of an exit order, and how it closed a lot."""
+        home = self.home(exit_id) if exit_id in self.orders else None
+        if home is None:
+            return None, "MANUAL"
+        tied = self.ties.get(home)
+        parent = tied.key if tied is not None else None if home in self.ties else home
+        family = {parent} if home in self.ties else {parent, *(order.id for order in self.chain(home))}
+        return parent, (self.kind(exit_id) if lot_key in family else None) or "MANUAL"
 
     # Exposure
 
@@ -295,30 +295,22 @@ class SlowMatching:
         return False
 
     def loose_quantity(self, lot: SlowLot, at: datetime) -> Fraction:
-        untied = [
-            o
-            for o in self.orders.values()
-            if (home := self.home(o.id)) is not None and home in self.ties and self.ties[home] is None
-        ]
-        stops = [*self.loose_stops, *(o for o in untied if self.kind(o.id) == "SL")]
+        untied = {head for head, tied in self.ties.items() if tied is None}
+        of_untied = [o for o in self.orders.values() if self.home(o.id) in untied and self.kind(o.id) == "SL"]
+        stops = [*self.loose_stops, *of_untied]
         total = Fraction(0)
         for first in {self.first(o.id) for o in stops if o.is_buy == (lot.sign < 0)}:
             live = [o for o in self.chain(first) if self.is_live(o, at)]
             if live:
-                filled = sum(
-                    (Fraction(f.qty) for f in self.fills if f.order_id == live[0].id and f.at <= at), Fraction(0)
-                )
-                total += max(Fraction(given(live[0].qty)) - filled, Fraction(0))
+                fills = [fill for fill in self.fills if fill.order_id == live[0].id and fill.at <= at]
+                filled = sum((Fraction(fill.qty) for fill in fills), Fraction(0))
+                total += max(Fraction(live[0].qty or 0) - filled, Fraction(0))
         return total
 
     def unprotected(self, lot: SlowLot, until: datetime | None) -> tuple[float, datetime | None]:
         """Seconds without a stop, and since when there is none now (until None: as of the last stamp of all)."""
         begin = lot.born[0]
-        stamps = {
-            s
-            for o in self.orders.values()
-            for s in (o.created_at, o.submitted_at, o.filled_at, o.canceled_at, o.replaced_at, o.failed_at)
-        }
+        stamps = {getattr(order, name) for order in self.orders.values() for name in STAMPS}
         stamps |= {moment for moment, _ in self.snapshots}
         cuts = sorted({begin, *(s for s in stamps if s is not None and begin < s and (until is None or s < until))})
         gaps = timedelta(0)
@@ -337,6 +329,12 @@ class SlowMatching:
         return gaps.total_seconds(), None
 
 
+def born(order: OrderFact) -> datetime:
+    """When an order was created."""
+    return order.created_at or FAR
+
+
 def near(left: Decimal, right: Fraction) -> bool:
-    """Whether a decimal is a fraction, as exactly as 28 digits tell (or the smallest quantity, after splits)."""
-    return abs(Fraction(left) - right) <= Fraction(1, 10**9) * max(abs(right), Fraction(1))
+    """Whether a decimal is a fraction, to nine digits."""
+    size = max(abs(right), Fraction(1))
+    return abs(Fraction(left) - right) <= size / 10**9
