@@ -77,7 +77,9 @@ class Valuer:
         self.ctx.alive()
         await self._find_prices(starting=True)
         self.ctx.alive()
-        await self._work()
+        while not await self._work():
+            self.ctx.alive()
+            await self.ctx.clock.sleep(self.cfg.batch_s)
 
     async def run(self) -> None:
         """Work whenever something moved: at once after a pause, then once per batch interval."""
@@ -140,8 +142,8 @@ class Valuer:
                 self._changed_all = True
         self.watch.wake()
 
-    async def _work(self) -> None:
-        """Value what moved, write what is due in one statement, and tell it."""
+    async def _work(self) -> bool:
+        """Value what moved, write what is due in one statement, and tell it; False if it was another's turn."""
         moves, hearing = self.watch.take(), self._hearing()
         self.book.move(moves)
         if self._changed or self._changed_all:
@@ -157,7 +159,7 @@ class Valuer:
         if saved is None:  # the book-keeping is writing: everything stays due
             self._flush = self._flush or flush
             self.watch.wake()
-            return
+            return False
         self.book.written(marks[parent_id] for parent_id in saved)
         if changed := marks.keys() - saved:
             self._changed |= changed
@@ -166,6 +168,7 @@ class Valuer:
         if moves:
             heard_at = min(move.last.received_at for move in moves)
             self.ctx.lag((self.ctx.clock.now() - heard_at).total_seconds())
+        return True
 
     def _hearing(self) -> Hearing:
         prices = self.ctx.prices

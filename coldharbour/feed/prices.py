@@ -145,7 +145,10 @@ class Prices:
             log.warning("feed.silent", silent_s=round(self.silent_s), limit_s=self.max_silence_s, **counts)
 
     def take_in(self, messages: Sequence[bytes]) -> None:
-        """Take a slice of the stream, in order. What cannot set a price is counted, and nothing raises."""
+        """Take a slice of the stream, in order. What cannot set a price is counted, and nothing raises.
+
+        One loop without calls for the trades that raise no question: here the rate is decided.
+        """
         entries, known = self._entries, self._conditions.known
         nothing, impossible = Needs.NOTHING, Needs.IMPOSSIBLE
         self._slice = number = self._slice + 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
+import psycopg
 import structlog
 
 from coldharbour.broker import Broker, BrokerRefused
+from coldharbour.connect import one_line
 from coldharbour.db import Database
 from coldharbour.errors import Transient
 from coldharbour.feed import store
@@ -47,7 +49,7 @@ class Substitutes:
         try:
             async with self._market_db.transaction() as conn:
                 found = await store.newest_trades(conn, symbols, since)
-        except Transient as error:
+        except (Transient, psycopg.Error) as error:  # whatever is wrong with a table that need not be there
             self._note(error)
             return
         for trade in found:
@@ -67,7 +69,7 @@ class Substitutes:
 
     def _note(self, error: Exception | None) -> None:
         if error is not None and not self._failing:
-            log.warning("prices.no_substitutes", error=str(error))
+            log.warning("prices.no_substitutes", error=one_line(error))
         elif error is None and self._failing:
             log.info("prices.substitutes_again")
         self._failing = error is not None

@@ -453,6 +453,19 @@ class TestOtherSources:
             assert (await prices.row())["mkt_px"] is None
             assert await _failures(prices) == []
 
+    async def test_tables_that_cannot_be_read_cost_a_line_and_no_price(self, url: str, tmp_path: Path) -> None:
+        with psycopg.connect(url) as conn:
+            conn.execute("create table public.alpaca_trade_data (symbol text, timestamp timestamptz, price text)")
+            conn.execute(
+                "create table public.alpaca_bars_1min (symbol text, timestamp timestamptz, high text, low text)"
+            )
+
+        async with bench(url, tmp_path, one_lot) as prices:
+            await prices.publisher.open_at("XYZ", 52.0)
+
+            await prices.until(mkt_px=D(52))
+            assert await _failures(prices) == []
+
     async def test_a_second_server_that_is_away_costs_a_line_and_no_price(self, url: str, tmp_path: Path) -> None:
         away = f'[database]\ntimescale_url = "postgresql://nobody@127.0.0.1:1/nowhere?connect_timeout=1"\n{QUICK}'
         async with bench(url, tmp_path, one_lot, more=away) as prices:

@@ -11,8 +11,12 @@ from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
+import psycopg
+import structlog
+
 from coldharbour.broker import Bar, Broker, Priority
 from coldharbour.broker.refusals import Refused
+from coldharbour.connect import one_line
 from coldharbour.db import Database
 from coldharbour.errors import Transient
 from coldharbour.feed import store
@@ -21,6 +25,7 @@ from coldharbour.live.marks.coverage import MINUTE
 from coldharbour.sessions import NEW_YORK
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 MOMENT = timedelta(microseconds=1)  # both bounds of the broker's question are included
 SPANS_AT_ONCE = 200
@@ -37,6 +42,7 @@ class BarHistory:
     def __init__(self, market_db: Database, broker: Broker, *, adjustment: str = "split") -> None:
         self._market_db, self._broker, self._adjustment = market_db, broker, adjustment
         self._feed: str | None = None  # the best that the account may read
+        self._table_failed = False
 
     async def bounds(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
         """Yield what is found, a part at a time, until nothing is left. Raises Transient and BrokerRefused."""
@@ -51,13 +57,17 @@ class BarHistory:
             yield found
 
     async def _from_table(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
-        """Yield the stretches of which the table has the bars. A server that does not answer has none."""
+        """Yield the stretches of which the table has the bars. One that cannot be read has none; logged once."""
         for part in _parts(sorted(wanted, key=_by_time), SPANS_AT_ONCE):
             try:
                 async with self._market_db.transaction() as conn:
                     rows = await store.bounds_of_bars(conn, [(symbol, s.start, s.end) for symbol, s in part])
-            except Transient:
+            except (Transient, psycopg.Error) as error:  # whatever is wrong with a table that need not be there
+                if not self._table_failed:
+                    log.warning("extremes.no_table_of_bars", error=one_line(error))
+                self._table_failed = True
                 return
+            self._table_failed = False
             if not rows:
                 return
             yield {
