@@ -43,6 +43,8 @@ TAKEN = {
     "htmx.min.js": "htmx.org/dist/htmx.min.js",
     "hx-sse.min.js": "htmx.org/dist/ext/hx-sse.min.js",
     "htmx-LICENSE.txt": "htmx.org/LICENSE",
+    "lightweight-charts.mjs": "lightweight-charts/dist/lightweight-charts.standalone.production.mjs",
+    "lightweight-charts-LICENSE.txt": "lightweight-charts/LICENSE",
 }
 
 ConfigSettings = Mapping[str, str | list[str] | None] | None

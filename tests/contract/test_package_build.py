@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("coldharbour", "plugins", "templates", "web-assets")
 FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 MAPPED = {"plugins": "coldharbour_plugins", "templates": "coldharbour_templates"}
-VENDORED = {"htmx.min.js", "hx-sse.min.js", "htmx-LICENSE.txt", "manifest.json"}
+VENDORED = {
+    "htmx.min.js", "hx-sse.min.js", "htmx-LICENSE.txt", "lightweight-charts.mjs", "lightweight-charts-LICENSE.txt",
+    "manifest.json",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
