@@ -95,6 +95,26 @@ class WorkerGaveUp(Event, frozen=True):
     error: str
 
 
+class OperatorAsked(Event, frozen=True):
+    """A person asked something of a worker; parameters as one line of text."""
+
+    request_id: int
+    worker: str
+    action: str
+    parameters: str
+    asked_by: str
+
+
+class OperatorAnswered(Event, frozen=True):
+    """What became of a person's request: done, refused, failed, expired or lost, and why."""
+
+    request_id: int
+    worker: str
+    action: str
+    outcome: str
+    detail: str
+
+
 AnyEvent = (
     FillRecorded
     | GapOpened
@@ -106,4 +126,6 @@ AnyEvent = (
     | WorkerFailed
     | WorkerParked
     | WorkerGaveUp
+    | OperatorAsked
+    | OperatorAnswered
 )
