@@ -1,0 +1,186 @@
+"""The tables of a day's loss: how each session stands, and the latched limits. The caller owns the transaction.
+
+A destination is a slug, or "" for all accounts together. Reads the newest minute of equity, which others write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row
+
+from coldharbour.risk.losses.model import Blind, Day, Latch, Stage
+
+TOGETHER = ""  # the destination of all accounts together
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """The newest minute of equity. stalest, stalest_at: the open symbol whose price is the oldest, or has none."""
+
+    session_date: date
+    at: datetime
+    profit: Decimal
+    baseline: Decimal
+    is_certain: bool
+    stalest: str | None
+    stalest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a session stands. blind: why nothing can be said now, "" while it can; the rest was certain last."""
+
+    destination: str
+    session_date: date | None
+    day_pnl: Decimal | None
+    baseline: Decimal | None
+    as_of: datetime | None
+    blind: str
+    blind_since: datetime | None
+
+    @property
+    def day(self) -> Day | None:
+        """What was certain last, None before anything was."""
+        if self.session_date is None or self.day_pnl is None or self.baseline is None or self.as_of is None:
+            return None
+        return Day(session_date=self.session_date, day_pnl=self.day_pnl, baseline=self.baseline, as_of=self.as_of)
+
+
+async def newest_minute(conn: AsyncConnection, slug: str) -> Minute | None:
+    """Return the newest minute of an account's equity, None before the first."""
+    query = sql.SQL("""
+        select session_date, at, profit, equity - profit - flows as baseline, complete and not stale as is_certain,
+               stalest.symbol as stalest, stalest.mkt_at as stalest_at
+        from {minutes} left join lateral (
+            select symbol, case when mkt_px is not null then mkt_at end as mkt_at
+            from {open} where destination = %(slug)s
+            order by 2 nulls first, symbol limit 1
+        ) as stalest on true
+        where destination = %(slug)s order by at desc limit 1
+    """).format(
+        minutes=sql.Identifier("accounts", f"equity_intraday_{slug}"),
+        open=sql.Identifier("accounts", f"open_trades_{slug}"),
+    )
+    async with conn.cursor(row_factory=class_row(Minute)) as cur:
+        await cur.execute(query, {"slug": slug})
+        return await cur.fetchone()
+
+
+async def watches(conn: AsyncConnection, destinations: Sequence[str]) -> list[Watch]:
+    """Return how the sessions of these destinations stand, by destination; one that was never watched is missing."""
+    async with conn.cursor(row_factory=class_row(Watch)) as cur:
+        await cur.execute(
+            """
+            select destination, session_date, day_pnl, baseline, as_of, blind, blind_since
+            from accounts.loss_watch where destination = any(%s) order by destination
+            """,
+            [list(destinations)],
+        )
+        return await cur.fetchall()
+
+
+async def save_watch(conn: AsyncConnection, destination: str, seen: Day | Blind, now: datetime) -> bool:
+    """Write how a session stands; what was certain stays beside blindness. Return whether anything changed."""
+    day, blind = (None, seen.why) if isinstance(seen, Blind) else (seen, "")
+    cursor = await conn.execute(
+        """
+        insert into accounts.loss_watch as known
+            (destination, session_date, day_pnl, baseline, as_of, blind, blind_since)
+        values (%(destination)s, %(session)s, %(day_pnl)s, %(baseline)s, %(as_of)s, %(blind)s,
+                case when %(blind)s <> '' then %(now)s::timestamptz end)
+        on conflict (destination) do update set
+            session_date = coalesce(excluded.session_date, known.session_date),
+            day_pnl = coalesce(excluded.day_pnl, known.day_pnl),
+            baseline = coalesce(excluded.baseline, known.baseline),
+            as_of = coalesce(excluded.as_of, known.as_of), blind = excluded.blind,
+            blind_since = case when excluded.blind <> '' then coalesce(known.blind_since, excluded.blind_since) end
+        where known.blind <> excluded.blind or (excluded.as_of is not null and (known.session_date, known.day_pnl,
+            known.baseline, known.as_of) is distinct from (excluded.session_date, excluded.day_pnl,
+            excluded.baseline, excluded.as_of))
+        """,
+        {
+            "destination": destination,
+            "session": day.session_date if day else None,
+            "day_pnl": day.day_pnl if day else None,
+            "baseline": day.baseline if day else None,
+            "as_of": day.as_of if day else None,
+            "blind": blind,
+            "now": now,
+        },
+    )
+    return cursor.rowcount > 0
+
+
+async def latches(conn: AsyncConnection) -> list[Latch]:
+    """Return every limit that was reached and not reset, of all destinations, the oldest first."""
+    async with conn.cursor(row_factory=class_row(Latch)) as cur:
+        await cur.execute(
+            """
+            select destination, session_date, stage, latched_at, day_pnl, baseline, note
+            from accounts.loss_limits where reset_at is null order by latched_at, destination, stage desc
+            """
+        )
+        return [_latch(row) for row in await cur.fetchall()]
+
+
+async def entries_halted(conn: AsyncConnection, slug: str) -> bool:
+    """Return whether an account may open nothing new: its own halt is latched, or that of all together."""
+    return any(latch.stage is Stage.HALT and latch.destination in (slug, TOGETHER) for latch in await latches(conn))
+
+
+async def latch(conn: AsyncConnection, reached: Latch) -> bool:
+    """Latch a limit; return False if it was latched already."""
+    cursor = await conn.execute(
+        """
+        insert into accounts.loss_limits (destination, session_date, stage, latched_at, day_pnl, baseline, note)
+        values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing
+        """,
+        [
+            reached.destination, reached.session_date, reached.stage, reached.latched_at, reached.day_pnl,
+            reached.baseline, reached.note,
+        ],
+    )  # fmt: skip
+    return cursor.rowcount > 0
+
+
+async def reset_latch(conn: AsyncConnection, destination: str, by: str, at: datetime) -> list[Latch]:
+    """Reset all latched limits of a destination, "" for those of all together; return what was reset.
+
+    by: who did it. In the session that runs, the same stages count on from where the day stands now.
+    """
+    async with conn.cursor(row_factory=class_row(Latch)) as cur:
+        await cur.execute(
+            """
+            update accounts.loss_limits as latched set reset_at = %(at)s, reset_by = %(by)s, reset_pnl = (
+                select day_pnl from accounts.loss_watch as watch
+                where watch.destination = latched.destination and watch.session_date = latched.session_date
+            )
+            where destination = %(destination)s and reset_at is null
+            returning destination, session_date, stage, latched_at, day_pnl, baseline, note
+            """,
+            {"destination": destination, "by": by, "at": at},
+        )
+        return [_latch(row) for row in await cur.fetchall()]
+
+
+async def counted_from(conn: AsyncConnection, destination: str, session_date: date) -> dict[Stage, Decimal]:
+    """Return where the stages that were reset in a session count on from: how the day stood at the newest reset."""
+    cursor = await conn.execute(
+        """
+        select distinct on (stage) stage, reset_pnl from accounts.loss_limits
+        where destination = %s and session_date = %s and reset_at is not null and reset_pnl is not null
+        order by stage, reset_at desc
+        """,
+        [destination, session_date],
+    )
+    return {Stage(stage): reset_pnl for stage, reset_pnl in await cursor.fetchall()}
+
+
+def _latch(row: Latch) -> Latch:
+    """Return a row with its stage as the word that the rules know."""
+    return replace(row, stage=Stage(row.stage))

@@ -1,0 +1,147 @@
+"""The tables of protection: episodes without a live stop, warnings of expiry, and what they are found in.
+
+Functions take a connection, and the caller owns the transaction. Reads lots, orders and drifts; writes none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row, kwargs_row
+
+from coldharbour.live.lineage import OCO, STOPS
+from coldharbour.live.liveness import ENDED_AT
+from coldharbour.live.model import Side
+from coldharbour.risk.protection.model import Exposure, GuardedLot, OrderState, Reason, Stray
+
+LOTS = sql.SQL("""
+    select parent_id, symbol, side, abs(qty) as qty, entry_time, last_fill_time, unprotected_since as bare_since,
+           stop_order_id, take_order_id, expires_at
+    from {} where destination = %s and qty <> 0 order by entry_time, parent_id
+""")
+# The orders of the lots by id, their legs, and every live stop that may be nobody's leg: one index each.
+ORDERS = sql.SQL("""
+    with wanted as (
+        select * from {orders} where destination = %(slug)s and id = any(%(ids)s)
+        union
+        select * from {orders} where destination = %(slug)s and parent_id = any(%(ids)s)
+        union
+        select * from {orders} where destination = %(slug)s and status <> all(%(ended)s)
+            and order_type = any(%(stops)s) and (parent_id is null or order_class = %(oco)s)
+    )
+    select id::text, coalesce(symbol, '') as symbol, coalesce(side, '') = 'buy' as is_buy,
+           coalesce(order_type, '') as order_type, coalesce(order_class, '') as order_class, status,
+           qty - filled_qty as remaining, parent_id::text, submitted_at, updated_at
+    from wanted order by updated_at, id
+""")
+
+
+async def open_episodes(conn: AsyncConnection, slug: str) -> list[Exposure]:
+    """Return what is without a live stop now, the oldest first."""
+    async with conn.cursor(row_factory=kwargs_row(_exposure)) as cur:
+        await cur.execute(
+            """
+            select key, symbol, parent_id, side, qty, reason, since from accounts.unprotected
+            where destination = %s and healed_at is null order by since, key
+            """,
+            [slug],
+        )
+        return await cur.fetchall()
+
+
+async def save_episodes(conn: AsyncConnection, slug: str, exposures: Iterable[Exposure]) -> None:
+    """Begin episodes, or note what changed in those that are open; the same one may be open again."""
+    async with conn.cursor() as cur:
+        await cur.executemany(
+            """
+            insert into accounts.unprotected (destination, key, symbol, parent_id, side, qty, reason, since)
+            values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (destination, key, since) do update
+                set side = excluded.side, qty = excluded.qty, reason = excluded.reason, healed_at = null
+            """,
+            [
+                [slug, each.key, each.symbol, each.parent_id, each.side, each.qty, each.reason, each.since]
+                for each in exposures
+            ],
+        )
+
+
+async def heal_episodes(conn: AsyncConnection, slug: str, keys: Sequence[str], now: datetime) -> None:
+    """Close the open episodes of these keys."""
+    await conn.execute(
+        """
+        update accounts.unprotected set healed_at = %s
+        where destination = %s and healed_at is null and key = any(%s)
+        """,
+        [now, slug, list(keys)],
+    )
+
+
+async def note_warnings(conn: AsyncConnection, slug: str, parent_ids: Iterable[str], day: date) -> set[str]:
+    """Note that these lots are warned of on a day; return those that were not yet, and forget other days' lots."""
+    cursor = await conn.execute(
+        """
+        insert into accounts.expiry_warnings as known (destination, parent_id, warned_on)
+        select %s, parent_id, %s from unnest(%s::text[]) as expiring(parent_id)
+        on conflict (destination, parent_id) do update set warned_on = excluded.warned_on
+        where known.warned_on < excluded.warned_on
+        returning parent_id
+        """,
+        [slug, day, list(parent_ids)],
+    )
+    fresh = {row[0] for row in await cursor.fetchall()}
+    await conn.execute("delete from accounts.expiry_warnings where destination = %s and warned_on < %s", [slug, day])
+    return fresh
+
+
+async def guarded_lots(conn: AsyncConnection, slug: str) -> list[GuardedLot]:
+    """Return the account's open lots, the oldest first."""
+    query = LOTS.format(sql.Identifier("accounts", f"open_trades_{slug}"))
+    async with conn.cursor(row_factory=kwargs_row(_lot)) as cur:
+        await cur.execute(query, [slug])
+        return await cur.fetchall()
+
+
+async def orders_of(conn: AsyncConnection, slug: str, lots: Iterable[GuardedLot]) -> list[OrderState]:
+    """Return the lots' entries and exits, and all live stops that may be nobody's leg; the newest change last."""
+    named = {order for lot in lots for order in (lot.parent_id, lot.stop_order_id, lot.take_order_id) if order}
+    query = ORDERS.format(orders=sql.Identifier("account_activities", f"raw_orders_{slug}"))
+    async with conn.cursor(row_factory=class_row(OrderState)) as cur:
+        await cur.execute(
+            query, {"slug": slug, "ids": _uuids(named), "ended": [*ENDED_AT], "stops": [*STOPS], "oco": OCO}
+        )
+        return await cur.fetchall()
+
+
+async def strays(conn: AsyncConnection, slug: str) -> list[Stray]:
+    """Return the symbols of which two answers of the broker in a row held another quantity than our lots."""
+    async with conn.cursor(row_factory=class_row(Stray)) as cur:
+        await cur.execute(
+            """
+            select symbol, our_qty, broker_qty, seen_at from accounts.position_drifts
+            where destination = %s and resolved_at is null order by symbol
+            """,
+            [slug],
+        )
+        return await cur.fetchall()
+
+
+def _uuids(ids: Collection[str]) -> list[UUID]:
+    """Return the ids that an order can have; a lot that shares came in with is named after an activity."""
+    found = []
+    for text in ids:
+        with suppress(ValueError):
+            found.append(UUID(text))
+    return found
+
+
+def _exposure(*, side: str, reason: str, **row: Any) -> Exposure:
+    return Exposure(side=Side(side), reason=Reason(reason), **row)
+
+
+def _lot(*, side: str, **row: Any) -> GuardedLot:
+    return GuardedLot(side=Side(side), **row)
