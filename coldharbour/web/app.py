@@ -24,6 +24,9 @@ from coldharbour.accounts import SystemContext
 from coldharbour.errors import BadConfig, NeedsOperator
 from coldharbour.sections import WebSettings
 from coldharbour.web import pages, probes
+from coldharbour.web.api import routes as api
+from coldharbour.web.api.answers import Cache
+from coldharbour.web.api.model import DESCRIPTION
 from coldharbour.web.assets import Assets, load_assets
 from coldharbour.web.board import Board
 from coldharbour.web.events import SEND_LIMIT_S, Streams
@@ -63,11 +66,15 @@ def create_app(board: Board, assets: Assets) -> Application:
     """Return the whole application (ASGI), its door outermost."""
     application = Litestar(
         route_handlers=[
-            pages.overview, pages.stream, pages.static, probes.healthz, probes.readyz, probes.metrics,
+            pages.overview, pages.stream, pages.static, probes.healthz, probes.readyz, probes.metrics, api.router,
         ],
-        state=State({"board": board, "assets": assets}),
+        state=State({"board": board, "assets": assets, "cache": Cache()}),
         openapi_config=OpenAPIConfig(
-            title="Cold Harbour", version="1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]
+            title="Cold Harbour",
+            version="1",
+            description=DESCRIPTION,
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path="/")],
         ),
         logging_config=None,
     )  # fmt: skip
