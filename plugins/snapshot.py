@@ -10,8 +10,8 @@ from coldharbour.accounts import AccountContext
 from coldharbour.broker import BrokerRefused
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.hookspecs import WorkerSpec, hookimpl
-from coldharbour.live import store
-from coldharbour.live.following import FollowedBook, wakeups
+from coldharbour.live.findings import store as findings
+from coldharbour.live.following import AREA, FollowedBook, wakeups
 from coldharbour.live.open_trades import OpenTrades
 from coldharbour.live.positions.comparison import Answer, PositionComparison, ask
 
@@ -94,12 +94,12 @@ class Snapshot:
         if problems == self._problems:
             return
         async with self.ctx.db.transaction() as conn:
-            found, resolved = await store.settle_problems(conn, self.followed.slug, problems, self.ctx.clock.now())
+            found, resolved = await findings.settle(conn, self.followed.slug, AREA, problems, self.ctx.clock.now())
         self._problems = problems
         for problem in found[:LOGGED_AT_ONCE]:
             self.ctx.log.warning("book.unsettled", problem=problem)
         if len(found) > LOGGED_AT_ONCE:
-            self.ctx.log.warning("book.unsettled", more=len(found) - LOGGED_AT_ONCE, where="accounts.book_problems")
+            self.ctx.log.warning("book.unsettled", more=len(found) - LOGGED_AT_ONCE, where="accounts.findings")
         if resolved:
             self.ctx.log.info("book.settled", findings=resolved)
 

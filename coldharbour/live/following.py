@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from coldharbour.live.collector import no_collections
 from coldharbour.live.ledger.reader import LedgerReader, Reach, Reading
 from coldharbour.live.model import Fill, ShareMove
 
+AREA: Final = "book"  # of the findings
 RECENT = timedelta(minutes=5)  # fills that a broker's answer may not know yet
 
 

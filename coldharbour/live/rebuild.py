@@ -8,9 +8,9 @@ from coldharbour.clock import Clock
 from coldharbour.db import Database
 from coldharbour.destinations import Destination
 from coldharbour.events import TradeClosed
-from coldharbour.live import store
 from coldharbour.live.closed_trades import ClosedTrades
-from coldharbour.live.following import FollowedBook
+from coldharbour.live.findings import store as findings
+from coldharbour.live.following import AREA, FollowedBook
 from coldharbour.live.open_trades import OpenTrades
 
 READING_SHARE = 0.6  # of the time that a rebuild takes, measured
@@ -30,7 +30,7 @@ async def rebuild_live(db: Database, destination: Destination, clock: Clock, sho
     show(0.8, "open trades written")
     await ClosedTrades(db, followed, _keep_silent).write_all()
     async with db.transaction() as conn:
-        await store.settle_problems(conn, destination.slug, followed.problems, clock.now())
+        await findings.settle(conn, destination.slug, AREA, followed.problems, clock.now())
     show(1.0, "closed trades written")
 
 

@@ -269,29 +269,3 @@ async def known_since(conn: AsyncConnection, slug: str) -> datetime | None:
     cursor = await conn.execute("select first_seen_at from accounts.destinations where slug = %s", [slug])
     row = await cursor.fetchone()
     return row[0] if row else None
-
-
-async def settle_problems(
-    conn: AsyncConnection, slug: str, problems: Mapping[str, str], now: datetime
-) -> tuple[list[str], int]:
-    """Record what could not be settled, and resolve what is; return the new findings and how many are resolved."""
-    cursor = await conn.execute(
-        """
-        insert into accounts.book_problems as known (destination, key, problem, found_at)
-        select %s, key, problem, %s from unnest(%s::text[], %s::text[]) as found(key, problem)
-        on conflict (destination, key) do update
-            set problem = excluded.problem, found_at = excluded.found_at, resolved_at = null
-        where known.problem <> excluded.problem or known.resolved_at is not null
-        returning problem
-        """,
-        [slug, now, list(problems.keys()), list(problems.values())],
-    )
-    found = [row[0] for row in await cursor.fetchall()]
-    resolved = await conn.execute(
-        """
-        update accounts.book_problems set resolved_at = %s
-        where destination = %s and resolved_at is null and key <> all(%s)
-        """,
-        [now, slug, list(problems)],
-    )
-    return found, resolved.rowcount

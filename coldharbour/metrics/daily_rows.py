@@ -158,10 +158,10 @@ class DailyRows:
             changed = await store.save_days(conn, self.slug, ends, first)
             await lake.keep_mark(conn, self.slug, READER, self.rules.basis, mark.floor)
             missing = await store.missing_prices(conn, self.slug)
-            news = await findings.settle(conn, self.slug, "prices", _about_prices(missing), now)
+            unpriced = await findings.settle(conn, self.slug, "prices", _about_prices(missing), now)
             holes = calendar_holes(days.all, days.since)
-            news += await findings.settle(conn, self.slug, "calendar", _about_holes(holes), now)
-        return changed, news
+            unknown = await findings.settle(conn, self.slug, "calendar", _about_holes(holes), now)
+        return changed, unpriced.new + unknown.new
 
 
 def _all_ends(

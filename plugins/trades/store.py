@@ -86,7 +86,7 @@ class Unsettled:
     """Something in the lake that could not be used as it should, or that is missing to value what there is."""
 
     key: str
-    problem: str
+    finding: str
     found_at: datetime
 
 
@@ -167,14 +167,9 @@ async def unsettled(conn: AsyncConnection, slug: str, limit: int) -> list[Unsett
     async with conn.cursor(row_factory=class_row(Unsettled)) as cur:
         await cur.execute(
             """
-            select * from (
-                select key, problem, found_at from accounts.book_problems
-                where destination = %(slug)s and resolved_at is null
-                union all
-                select key, finding, found_at from accounts.findings
-                where destination = %(slug)s and resolved_at is null
-            ) as found order by found_at desc, key limit %(limit)s
+            select key, finding, found_at from accounts.findings where destination = %s and resolved_at is null
+            order by found_at desc, area, key limit %s
             """,
-            {"slug": slug, "limit": limit},
+            [slug, limit],
         )
         return await cur.fetchall()

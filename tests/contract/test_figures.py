@@ -10,7 +10,7 @@ from documents import ROOT, Document
 from coldharbour.metrics.kpis import FORMULAS
 
 PAGE = Document("docs/figures.md")
-MIGRATION = (ROOT / "coldharbour/schema/migrations/0004_metrics.sql").read_text(encoding="utf-8")
+MIGRATION = (ROOT / "coldharbour/schema/migrations/0003_live.sql").read_text(encoding="utf-8")
 
 
 def table(heading: str) -> dict[str, str]:

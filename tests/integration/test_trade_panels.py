@@ -104,7 +104,8 @@ async def test_drift_and_findings_appear_only_while_there_are_any(database_url: 
         )
         await write(
             room,
-            "insert into accounts.book_problems (destination, key, problem) values (%s, 'k', 'a fill without a time')",
+            "insert into accounts.findings (destination, area, key, finding, found_at)"
+            " values (%s, 'book', 'k', 'a fill without a time', now())",
             SLUG,
         )
         page = await until_page(room, lambda page: "a fill without a time" in page and "1 differ" in page)

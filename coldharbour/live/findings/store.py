@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
 
-async def settle(conn: AsyncConnection, slug: str, area: str, findings: Mapping[str, str], now: datetime) -> list[str]:
-    """Record all there is to say of an area, and resolve the rest; return the findings that are new."""
+class Settled(NamedTuple):
+    """What a look at an area changed: the findings that are new, and how many are resolved."""
+
+    new: list[str]
+    resolved: int
+
+
+async def settle(conn: AsyncConnection, slug: str, area: str, findings: Mapping[str, str], now: datetime) -> Settled:
+    """Record all there is to say of an area, and resolve the rest."""
     found = await note(conn, slug, area, findings, now)
-    await conn.execute(
+    resolved = await conn.execute(
         """
         update accounts.findings set resolved_at = %s
         where destination = %s and area = %s and resolved_at is null and key <> all(%s)
         """,
         [now, slug, area, [*findings]],
     )
-    return found
+    return Settled(found, resolved.rowcount)
 
 
 async def note(conn: AsyncConnection, slug: str, area: str, findings: Mapping[str, str], now: datetime) -> list[str]:

@@ -44,7 +44,8 @@ class Reading:
 class LedgerReader:
     """One reader of one account's ledger; after an exception it is not to be used again.
 
-    problems: what stands in the lake and cannot be used as it should, by the key of the finding.
+    problems: what is used only as far as it is known, by the key of the finding. What cannot be counted at all is left
+    out without a word: the cash flows tell of it.
     """
 
     def __init__(self, db: Database, slug: str, market: str) -> None:
@@ -97,9 +98,9 @@ class LedgerReader:
         fills, moves = [], []
         for key, activity, order_id in activities:
             self.problems.pop(key, None)
-            if problem := cash.problem_of(activity):
-                self.problems[key] = f"activity {activity.id} is left out: {problem}"
-            elif activity.activity_type == FILL:
+            if cash.problem_of(activity):
+                continue
+            if activity.activity_type == FILL:
                 fills.append(self._fill(key, activity, order_id))
             elif activity.symbol:  # the cash of a corporate action moves no shares
                 moves.append(_move(key, activity))

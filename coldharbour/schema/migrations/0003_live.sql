@@ -134,14 +134,15 @@ create table accounts.broker_positions (
     primary key (destination, symbol)
 ) partition by list (destination);
 
--- What could not be matched or tied, one row per finding, so that it is logged once and stays visible.
-create table accounts.book_problems (
+-- What is missing, or cannot be used as it should, one row per finding, so that it is logged once and stays visible.
+create table accounts.findings (
     destination text not null,
+    area text not null check (area in ('book', 'activities', 'prices', 'calendar', 'bars')),
     key text not null,
-    problem text not null,
-    found_at timestamptz not null default clock_timestamp(),
+    finding text not null,
+    found_at timestamptz not null,
     resolved_at timestamptz,
-    primary key (destination, key)
+    primary key (destination, area, key)
 ) partition by list (destination);
 
 -- The calendar of P&L, and the same by symbol.

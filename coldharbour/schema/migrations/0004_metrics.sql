@@ -48,17 +48,6 @@ create table accounts.account_metrics (
     primary key (destination, id)
 ) partition by list (destination);
 
--- What is missing or cannot be counted, one row per finding, so that it is logged once and stays visible.
-create table accounts.findings (
-    destination text not null,
-    area text not null check (area in ('activities', 'prices', 'calendar', 'bars')),
-    key text not null,
-    finding text not null,
-    found_at timestamptz not null,
-    resolved_at timestamptz,
-    primary key (destination, area, key)
-) partition by list (destination);
-
 -- How far each reader followed the activities: below `floor` it has seen every revision. `basis` is what it made its
 -- rows with, such as the activity types that are profit; with another one it begins anew.
 create table accounts.lake_marks (

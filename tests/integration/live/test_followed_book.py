@@ -10,7 +10,7 @@ from fakes.lake import NOON, SLUG, activity, cash_json, fill_json, name, open_la
 
 from coldharbour.clock import SystemClock
 from coldharbour.lake.writer import Lake
-from coldharbour.live import store
+from coldharbour.live.findings import store as findings
 from coldharbour.live.following import FollowedBook
 from coldharbour.live.model import Side
 
@@ -57,7 +57,7 @@ async def test_an_order_that_refers_to_itself_is_named_and_stops_nothing(lake: L
 async def test_a_finding_is_new_once_comes_back_and_resolves(lake: Lake) -> None:
     async def settle(**problems: str) -> tuple[list[str], int]:
         async with lake.db.transaction() as conn:
-            return await store.settle_problems(conn, SLUG, problems, NOON)
+            return await findings.settle(conn, SLUG, "book", problems, NOON)
 
     assert await settle(a="first", b="second") == (["first", "second"], 0)
     assert await settle(a="first", b="second") == ([], 0)

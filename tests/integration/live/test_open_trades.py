@@ -221,27 +221,6 @@ async def test_the_brokers_average_counts_while_it_is_newer_than_the_last_fill(
         await station.until(is_the_brokers)
 
 
-async def test_an_activity_that_cannot_be_used_is_shown_once_and_costs_nothing(
-    database_url: str, tmp_path: Path
-) -> None:
-    async with station_with_lots(database_url, tmp_path, OFTEN) as (station, _):
-        lots = await open_trades(station)
-        async with station.db.transaction() as conn:
-            await conn.execute(
-                "insert into account_activities.raw_activities (destination, id, execution_id, activity_type, symbol,"
-                " side, qty, price, raw_json, source) values (%s, 'timeless', 'timeless', 'FILL', 'KO', 'buy', 5, 60,"
-                " '{}', 'rest')",
-                [SLUG],
-            )
-
-        async def is_shown() -> bool:
-            rows = await station.select("select key from accounts.book_problems where destination = %s", SLUG)
-            return [row["key"] for row in rows] == ["timeless"]
-
-        await station.until(is_shown)
-        assert await open_trades(station) == lots
-
-
 async def test_a_heartbeat_tells_how_often_the_open_trades_changed(database_url: str, tmp_path: Path) -> None:
     tables, kinds = "[workers.heartbeat]\ninterval_s = 0.1\n", (*WORKERS, "snapshot", "closed_trades", "heartbeat")
     async with (
