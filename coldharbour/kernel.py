@@ -17,6 +17,7 @@ import structlog
 from coldharbour import schema, store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
+from coldharbour.control import Control
 from coldharbour.db import RESYNC, Database, Note, normalize_url, notify, open_database
 from coldharbour.destinations import Destination
 from coldharbour.embedded import embedded_server
@@ -25,6 +26,7 @@ from coldharbour.journal import EventDispatcher, EventJournal
 from coldharbour.lanes import Lane
 from coldharbour.leases import HeldLease, LeaseKeeper
 from coldharbour.loader import Assignment, Registry
+from coldharbour.requests import request_channel
 from coldharbour.sections import DatabaseSettings
 from coldharbour.sessions import Phase, Schedule
 from coldharbour.settings import Configuration
@@ -85,6 +87,7 @@ class Kernel:
         self.db = db
         self.leases = LeaseKeeper(db)
         self.journal = EventJournal(db)
+        self.control = Control(db, self.clock)
         self._observers = [
             observer
             for service in dict.fromkeys([*services, *(assignment.worker.service for assignment in assignments)])
@@ -129,6 +132,7 @@ class Kernel:
                 for service in (
                     self.leases.run,
                     self.journal.run,
+                    self.control.run,
                     self._read_schedules,
                     self._report,
                     self._hear,
@@ -190,6 +194,8 @@ class Kernel:
             )
             for assignment in self._assignments
         ]
+        self.control.lanes = self.lanes
+        await self.control.read_pauses()
 
     async def _run_lanes(self) -> None:
         async with AsyncExitStack() as stack:
@@ -282,11 +288,14 @@ class Kernel:
     async def _hear(self) -> None:
         """Listen for the wake-ups that other processes send, and to the channels that workers follow."""
         followed = {channel for assignment in self._assignments for channel in assignment.channels}
+        followed |= {request_channel(assignment.slug) for assignment in self._assignments if assignment.slug}
         async with self.db.listener() as listener, listener.subscribe("status_channel", *followed) as notes:
             async for note in notes:
                 self._hear_note(note)
 
     def _hear_note(self, note: Note) -> None:
+        if note is RESYNC or note.channel.startswith(request_channel("")):
+            self.control.wake()
         for lane in self.lanes:
             slug, kind = lane.assignment.slug, lane.assignment.worker.spec.kind
             if note.payload == f'{{"op":"wake","destination":"{slug}","kind":"{kind}"}}':

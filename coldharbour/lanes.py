@@ -17,10 +17,11 @@ import structlog
 from anyio.abc import TaskStatus
 
 from coldharbour.accounts import AccountContext, SystemContext
-from coldharbour.errors import Transient
+from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import Event
 from coldharbour.leases import HeldLease
 from coldharbour.loader import Assignment
+from coldharbour.requests.store import PauseRow
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import Backoff, Exited, LeaseLost, Returned, Stalled, State, Status, Supervisor
 
@@ -38,6 +39,10 @@ class Busy(Transient):
     """The worker that was asked for one cycle is running in another process."""
 
 
+class Paused(NeedsOperator):
+    """The worker that was asked for one cycle is paused."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Lane:
     """One worker of one account (or of the installation) and everything that keeps it running."""
@@ -46,6 +51,8 @@ class Lane:
     kernel: Kernel
     context: Callable[[Lane, HeldLease | None], AccountContext | SystemContext]
     standby: bool = False
+    pause: PauseRow | None = None
+    _turned: anyio.Event = field(default_factory=anyio.Event)  # set when `pause` comes or goes
     _epoch: int | None = None  # of the newest lease it held
     _sign_at: float = 0.0
     _busy: bool = False
@@ -60,6 +67,11 @@ class Lane:
             name=spec.kind, attempt=self._attempt, status=self.status, backoff=Backoff(kernel.random),
             clock=kernel.clock, log=self.log, emit=self.emit,
         )  # fmt: skip
+
+    @property
+    def kind(self) -> str:
+        """The kind of its worker."""
+        return self.assignment.worker.spec.kind
 
     @property
     def name(self) -> str:
@@ -80,13 +92,34 @@ class Lane:
 
     def speaks(self, epochs: Mapping[tuple[str, str], int]) -> bool:
         """Say whether its state is the worker's: it neither waits for the lease nor was replaced since it held it."""
-        newest = epochs.get((self.assignment.slug, self.assignment.worker.spec.kind))
+        newest = epochs.get((self.assignment.slug, self.kind))
         return not self.standby and self._epoch in (None, newest)
 
     def rouse(self) -> None:
         """Run the next cycle now; a worker that failed keeps its wait, since notes know nothing of that."""
         if self.status.state not in (State.RETRYING, State.PARKED):
             self.supervisor.wake()
+
+    def hold(self, pause: PauseRow | None) -> None:
+        """Pause the worker, or let it go on with None; a cycle that runs is finished first."""
+        if (pause is None) is (self.pause is None):
+            return
+        self.pause = pause
+        self._turned.set()
+        self._turned = anyio.Event()
+        if pause is not None:
+            self.supervisor.wake()  # whatever it waits for, it shall wait as a paused one
+
+    def why_no_cycle(self) -> str:
+        """Return why no cycle can be run now; empty if one can."""
+        spec = self.assignment.worker.spec
+        if not spec.every:
+            return "it runs until stopped and has no cycles"
+        if self.pause is not None:
+            return f"it is paused by {self.pause.paused_by}: resume it first"
+        if not self._is_awake():
+            return f"it sleeps: it runs in {', '.join(sorted(spec.phases))}"
+        return ""
 
     def row(self) -> WorkerRow:
         """Return the lane's row of `accounts.worker_status`."""
@@ -100,7 +133,15 @@ class Lane:
         )  # fmt: skip
 
     async def _attempt(self) -> None:
-        await self._until_awake()
+        self.standby = False
+        await self._until_resumed()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._until_paused, tasks.cancel_scope)
+            await self._until_awake()
+            await self._take_turn()
+            tasks.cancel_scope.cancel()
+
+    async def _take_turn(self) -> None:
         spec = self.assignment.worker.spec
         if not spec.exclusive:
             await self._run(None)
@@ -114,8 +155,13 @@ class Lane:
             await self._run(lease)
 
     async def run_once(self) -> None:
-        """Run one cycle. Raises what the worker raises, Busy if the worker runs elsewhere."""
+        """Run one cycle. Raises what the worker raises, Busy if the worker runs elsewhere, Paused if it may not."""
         spec = self.assignment.worker.spec
+        if self.pause is not None:
+            raise Paused(
+                f"{spec.kind} of {self.assignment.slug} is paused by {self.pause.paused_by}",
+                hint=f"coldharbour worker resume {spec.kind} lets it go on",
+            )
         async with AsyncExitStack() as stack:
             lease = None
             if spec.exclusive:
@@ -141,7 +187,7 @@ class Lane:
             await self.kernel.clock.sleep(PHASE_CHECK_S)
 
     async def _run(self, lease: HeldLease | None) -> None:
-        if self.status.state in (State.SLEEPING, State.STARTING, State.PARKED):
+        if self.status.state in (State.SLEEPING, State.STARTING, State.PARKED, State.PAUSED):
             self.status.enter(State.STARTING)
         self.alive()
         async with anyio.create_task_group() as tasks:
@@ -151,10 +197,12 @@ class Lane:
                 tasks.start_soon(self._until_lost, lease)
             context = self.context(self, lease)
             await (self._cycles(context) if self.assignment.worker.spec.every else self._forever(context))
+            tasks.cancel_scope.cancel()
 
     async def _cycles(self, context: AccountContext | SystemContext) -> None:
+        """Run cycles until paused."""
         spec, settings = self.assignment.worker.spec, self.assignment.settings
-        while True:
+        while self.pause is None:
             self.alive()
             self._busy = True
             delay_s = await spec.run(context, settings)
@@ -199,6 +247,18 @@ class Lane:
         while self._is_awake():
             await self.kernel.clock.sleep(PHASE_CHECK_S)
         scope.cancel()
+
+    async def _until_resumed(self) -> None:
+        while self.pause is not None:
+            self.status.enter(State.PAUSED, f"by {self.pause.paused_by}")
+            await self._turned.wait()
+            self.supervisor.woken = anyio.Event()  # whoever called meanwhile is answered by what comes now
+
+    async def _until_paused(self, scope: anyio.CancelScope) -> None:
+        while self.pause is None:
+            await self._turned.wait()
+        if not (self.assignment.worker.spec.every and self._busy):  # a cycle ends by itself
+            scope.cancel()
 
     async def _until_lost(self, lease: HeldLease) -> None:
         await lease.lost.wait()

@@ -31,6 +31,7 @@ class State(StrEnum):
     SLEEPING = "sleeping"
     RETRYING = "retrying"
     PARKED = "parked"
+    PAUSED = "paused"
     GAVE_UP = "gave_up"
     STOPPED = "stopped"
 

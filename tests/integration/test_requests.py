@@ -12,7 +12,7 @@ from coldharbour.db import Database, open_database
 from coldharbour.events import Event, OperatorAnswered, OperatorAsked
 from coldharbour.journal import decoder
 from coldharbour.requests import Action, Outcome
-from coldharbour.store import RequestRow
+from coldharbour.requests.store import RequestRow, newest_requests
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ async def settle(db: Database, request: RequestRow, outcome: Outcome, detail: st
 
 async def newest(db: Database) -> RequestRow:
     async with db.transaction() as conn:
-        return (await store.newest_requests(conn, "paper", 1))[0]
+        return (await newest_requests(conn, "paper", 1))[0]
 
 
 async def journal(db: Database) -> list[Event]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("broker", "feed", "lake", "live", "metrics", "risk", "web")  # in the order of the flow
-KERNEL_FOLDERS = {"embedded", "schema"}
+KERNEL_FOLDERS = {"embedded", "requests", "schema"}
 LIBRARY = "coldharbour"  # its __init__.py offers other programs what stages compute, so it imports them
 SHAPELESS = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "data"}
 SQL_ELSEWHERE = {

@@ -13,10 +13,11 @@ from enum import StrEnum
 import msgspec
 from psycopg import AsyncConnection
 
-from coldharbour import store
 from coldharbour.db import Database, notify
 from coldharbour.events import Event, OperatorAnswered, OperatorAsked
-from coldharbour.store import RequestRow
+from coldharbour.requests import store
+from coldharbour.requests.store import RequestRow
+from coldharbour.store import append_events
 
 TIME_LIMIT = timedelta(seconds=60)  # what a person asked for is not what they want a minute later
 ANSWER_LIMIT = timedelta(minutes=10)  # a taker that is silent for so long has ended
@@ -118,4 +119,4 @@ async def announce(db: Database, destination: str) -> None:
 
 async def _record(conn: AsyncConnection, destination: str, event: Event) -> None:
     payload = msgspec.json.encode(event).decode()
-    await store.append_events(conn, [(destination, event.at, type(event).__name__, payload)])
+    await append_events(conn, [(destination, event.at, type(event).__name__, payload)])
