@@ -147,7 +147,8 @@ class Bench:
     def kill_database(self) -> None:
         """End the database server as a power cut would; its keeper starts it again."""
         lines = (self.folder / "postgres/server/data/postmaster.pid").read_text().splitlines()
-        os.kill(int(lines[0]), signal.SIGKILL)
+        if lines:  # none while the server that follows the last kill is just starting
+            os.kill(int(lines[0]), signal.SIGKILL)
 
     async def set(self, **faults: object) -> None:
         """Set these faults, and end all others."""
@@ -210,7 +211,7 @@ async def soak(seed: int, *, events: int, kills: int, database_kills: int) -> Ou
             emit_s = time.monotonic() - began
             await bench.set()
             began = time.monotonic()
-            ours, truth = await _compare_until_equal(bench)
+            ours, truth = await compare_until_equal(bench)
             outcome = Outcome(
                 seed, ours, truth, kills, database_kills, await bench.recorded(),
                 emit_s, time.monotonic() - began,
@@ -237,10 +238,10 @@ async def _torment(bench: Bench, chance: Random, *, events: int, kills: int, dat
             await bench.set(**FAULTS, stream_mute_now=True)
         await anyio.sleep(life_s - burst_at_s)
         bench.kill_ingest()
-    await _until_emitted(bench)
+    await until_emitted(bench)
 
 
-async def _until_emitted(bench: Bench) -> None:
+async def until_emitted(bench: Bench) -> None:
     while True:
         jobs = (await bench.http.get("/sim/burst")).json()["bursts"]
         if all(job["state"] == "done" for job in jobs):
@@ -248,7 +249,7 @@ async def _until_emitted(bench: Bench) -> None:
         await anyio.sleep(0.2)
 
 
-async def _compare_until_equal(bench: Bench) -> tuple[dict[str, object], dict[str, object]]:
+async def compare_until_equal(bench: Bench) -> tuple[dict[str, object], dict[str, object]]:
     """Return both sides as soon as they are equal, or as they are when patience ends."""
     truth = await bench.truth()
     deadline = time.monotonic() + CATCH_UP_S
