@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import pluggy
@@ -69,12 +69,14 @@ class WorkerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PanelSpec:
-    """One panel of the pages.
+    """One panel of an account's dashboard.
 
     key: unique name, the panel's element id. title: its heading.
     package, template: the import package that holds a folder `templates`, and the Jinja template in it.
     topic: the NOTIFY channel prefix that refreshes it ("raw_channel", "pos_channel", ...).
     load: reads the template's context for a destination's slug; a failure shows in the panel alone.
+    place: its width: the whole row ("wide"), two thirds of it ("main") or the third beside them ("side").
+    rank: its turn, from top to bottom; the built-in ones leave room between theirs.
     """
 
     key: str
@@ -83,6 +85,8 @@ class PanelSpec:
     template: str
     topic: str
     load: Callable[[AsyncConnection, str], Awaitable[Mapping[str, Any]]]
+    place: Literal["wide", "main", "side"] = "main"
+    rank: int = 50
 
 
 @hookspec

@@ -64,9 +64,11 @@ async def serve_web(
 
 def create_app(board: Board, assets: Assets) -> Application:
     """Return the whole application (ASGI), its door outermost."""
+    streams = [pages.stream_of(board, page) for page in board.pages]
     application = Litestar(
         route_handlers=[
-            pages.overview, pages.stream, pages.static, probes.healthz, probes.readyz, probes.metrics, api.router,
+            pages.overview, pages.dashboard, pages.partial, pages.static, *streams,
+            probes.healthz, probes.readyz, probes.metrics, api.router,
         ],
         state=State({"board": board, "assets": assets, "cache": Cache()}),
         openapi_config=OpenAPIConfig(

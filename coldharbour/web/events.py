@@ -1,14 +1,16 @@
-"""The stream of the pages: one SSE connection per page, every frame encoded once for all of them.
+"""The streams of the pages: one SSE connection per open page, every frame encoded once for all that show it.
 
-Owns the newest frame of each part of the page and who listens; never reads a table. A client that falls
+Owns the newest frame of each part of each page and who listens; never reads a table. A client that falls
 behind loses old states of a part, never its newest.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 import anyio
 import msgspec
@@ -73,52 +75,57 @@ class Client:
 
 
 class Streams:
-    """Every open page, and what a new one is sent first."""
+    """Every open page, and what a new one is sent first. A page is named by its account, "" is the overview."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.sent = self.dropped = self.refused = self.slow = 0
-        self._newest: dict[str, bytes] = {}
-        self._clients: set[Client] = set()
+        self._newest: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+        self._clients: defaultdict[str, set[Client]] = defaultdict(set)
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._clients)
+        return sum(map(len, self._clients.values()))
 
-    def publish(self, part: str, frame: bytes) -> None:
-        """Give every page the new state of a part; the state it already has is not sent again."""
-        if self._newest.get(part) == frame:
-            return
-        self._newest[part] = frame
-        for client in self._clients:
-            self.dropped += client.pending.pop(part, None) is not None
-            client.pending[part] = frame
-            client.wake()
+    def publish(self, pages: Iterable[str], part: str, frame: bytes) -> None:
+        """Give these pages the new state of a part; the state they already have is not sent again."""
+        for page in pages:
+            if self._newest[page].get(part) == frame:
+                continue
+            self._newest[page][part] = frame
+            for client in self._clients[page]:
+                self.dropped += client.pending.pop(part, None) is not None
+                client.pending[part] = frame
+                client.wake()
 
     @contextmanager
-    def connect(self) -> Iterator[Client]:
+    def connect(self, page: str) -> Iterator[Client]:
         """Add a page, which starts with the newest state of every part. Raises Full."""
-        if self._closed or len(self._clients) >= self.limit:
+        if self._closed or len(self) >= self.limit:
             self.refused += 1
             raise Full
-        client = Client(dict(self._newest))
-        self._clients.add(client)
+        client = Client(dict(self._newest[page]))
+        self._clients[page].add(client)
         try:
             yield client
         finally:
-            self._clients.discard(client)
+            self._clients[page].discard(client)
+
+    def snapshot(self, page: str) -> bytes:
+        """Return the newest state of every part of a page, as a new stream would begin."""
+        return b"".join(self._newest[page].values())
 
     def close(self) -> None:
         """End every stream, and let none begin."""
         self._closed = True
-        for client in self._clients:
+        for client in chain.from_iterable(self._clients.values()):
             client.ended = True
             client.wake()
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI) with the stream, until the page goes or the server ends."""
+    async def serve(self, page: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI) with a page's stream, until the page goes or the server ends."""
         try:
-            with self.connect() as client:
+            with self.connect(page) as client:
                 await _start(send, 200, b"text/event-stream", (b"x-accel-buffering", b"no"))
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_until_gone, receive, tasks.cancel_scope)

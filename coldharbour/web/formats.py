@@ -99,6 +99,15 @@ def gain(value: Decimal | None) -> str:
     return f"+{text}" if tone(value) == "gain" else text.removeprefix(MINUS) if text == f"{MINUS}0.00" else text
 
 
+def percent(value: Decimal | None) -> str:
+    r"""Return a result in percent, rounded to two decimals, always with its sign.
+
+    >>> percent(Decimal("1.005")), percent(Decimal("-0.5")), percent(None)
+    ('+1.00\xa0%', '−0.50\xa0%', '–')
+    """
+    return NO_VALUE if value is None else f"{gain(value)}\N{NO-BREAK SPACE}%"
+
+
 def tone(value: Decimal | None) -> str:
     """Return the class of a result's colour; its sign says the same in words.
 

@@ -5,7 +5,7 @@ Owns the Jinja environment; everything is escaped, so nothing the broker says is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from coldharbour.hookspecs import PanelSpec
 from coldharbour.web import formats
 from coldharbour.web.assets import TEMPLATES_PACKAGE, Assets
 from coldharbour.web.contexts import Account, AccountView, Health, WorkerView
+from coldharbour.web.standings import Group, Standing
 from coldharbour.web.store import Counts
 
 FILTERS: Mapping[str, Callable[..., str]] = {
@@ -29,6 +30,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "milliseconds": formats.milliseconds,
     "moment_of_day": formats.moment_of_day,
     "money": formats.money,
+    "percent": formats.percent,
     "plural": formats.plural,
     "price": formats.price,
     "quantity": formats.quantity,
@@ -36,12 +38,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "tone": formats.tone,
 }
 NOTHING = Markup()
-ACCOUNT_PARTS = ("head", "reach", "workers", "gaps", "journal", "tape")
-
-
-def part_id(kind: str, slug: str) -> str:
-    """Return the element id of a part of an account's card."""
-    return f"{kind}-{slug}"
+OPERATIONS = ("reach", "workers", "gaps", "journal", "tape")
 
 
 class Fragments:
@@ -52,25 +49,55 @@ class Fragments:
         self._environment.globals["asset"] = assets.url
         self._panel_environments: dict[str, Environment] = {}
 
-    def overview(self, accounts: Sequence[Account], panels: Sequence[PanelSpec], parts: Mapping[str, Markup]) -> str:
+    def overview(self, accounts: Iterable[Account], parts: Mapping[str, Markup]) -> str:
         """Return the page of all accounts, put together from its parts as they are now."""
-        return self._render("pages/overview.html", accounts=accounts, panels=panels, part=parts.__getitem__)
+        return self._render("pages/overview.html", accounts=list(accounts), part=parts.__getitem__)
 
-    def account(self, view: AccountView) -> dict[str, Markup]:
-        """Return every part of an account's card that comes from one reading, by element id."""
-        return {
-            part_id(kind, view.account.slug): self._render(f"fragments/{kind}.html", view=view)
-            for kind in ACCOUNT_PARTS
-        }
+    def dashboard(self, account: Account, panels: Sequence[PanelSpec], parts: Mapping[str, Markup]) -> str:
+        """Return the page of one account, put together from its parts as they are now."""
+        return self._render("pages/dashboard.html", account=account, panels=panels, part=parts.__getitem__)
+
+    def head(self, view: AccountView) -> Markup:
+        """Return how an account does in a line: its workers and its market."""
+        return self._render("fragments/head.html", view=view)
+
+    def standing(self, standing: Standing) -> Markup:
+        """Return where an account stands, in figures."""
+        return self._render("fragments/standing.html", standing=standing)
+
+    def operations(self, view: AccountView) -> dict[str, Markup]:
+        """Return every part of a dashboard that comes from one reading of the lake, by element id."""
+        return {f"{kind}-{view.account.slug}": self._render(f"fragments/{kind}.html", view=view) for kind in OPERATIONS}
 
     def counts(self, slug: str, counts: Counts) -> Markup:
         """Return the figures of an account's lake."""
-        return self._render("fragments/counts.html", id=part_id("counts", slug), counts=counts)
+        return self._render("fragments/counts.html", slug=slug, counts=counts)
 
-    def waiting(self, slug: str) -> dict[str, Markup]:
-        """Return the parts of a card before anything could be read."""
-        ids = [part_id(kind, slug) for kind in ("counts", *ACCOUNT_PARTS)]
-        return {element: self._render("fragments/waiting.html", id=element) for element in ids}
+    def pulse(self, slug: str, as_of: datetime | None) -> Markup:
+        """Return the sign that an account's parts were current at a moment; the page counts from it."""
+        return self._render("fragments/pulse.html", slug=slug, as_of=as_of)
+
+    def tabs(
+        self,
+        current: str,
+        accounts: Iterable[Account],
+        standings: Mapping[str, Standing],
+        views: Mapping[str, AccountView],
+    ) -> Markup:
+        """Return the tabs of all accounts as one account's page has them."""
+        tabs = [(account, standings.get(account.slug), views.get(account.slug)) for account in accounts]
+        return self._render("fragments/tabs.html", current=current, tabs=tabs)
+
+    def totals(self, groups: Sequence[Group]) -> Markup:
+        """Return the sums over the accounts of each venue."""
+        return self._render("fragments/totals.html", groups=groups)
+
+    def waiting(self, slug: str, panels: Iterable[PanelSpec]) -> dict[str, Markup]:
+        """Return the parts of a dashboard before anything could be read."""
+        names = [f"{kind}-{slug}" for kind in ("head", "standing", "counts", *OPERATIONS)]
+        parts = {name: self._render("fragments/waiting.html", id=name) for name in names}
+        parts |= {f"panel-{panel.key}-{slug}": self.bare_panel(panel, slug) for panel in panels}
+        return parts | {f"pulse-{slug}": self.pulse(slug, None)}
 
     def installation(self, workers: Sequence[WorkerView], health: Health) -> Markup:
         """Return the strip of the installation's own workers."""
@@ -88,8 +115,7 @@ class Fragments:
 
     def bare_panel(self, spec: PanelSpec, slug: str, *, body: Markup = NOTHING, error: str = "") -> Markup:
         """Return the frame of a plugin's panel, around its body or the reason why it cannot be shown."""
-        element = part_id(f"panel-{spec.key}", slug)
-        return self._render("fragments/panel.html", id=element, spec=spec, body=body, error=error)
+        return self._render("fragments/panel.html", slug=slug, spec=spec, body=body, error=error)
 
     def _render(self, template: str, **context: Any) -> Markup:
         rendered = self._environment.get_template(template).render(context)

@@ -1,4 +1,4 @@
-"""The routes that people and browsers ask for: the overview, its stream and its static files."""
+"""The routes that people and browsers ask for: the overview, the dashboards, their parts, streams and static files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,44 @@ from typing import Any
 from litestar import MediaType, Request, Response, asgi, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
+from litestar.handlers import ASGIRouteHandler
+from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
 
 from coldharbour.web.assets import ASK_AGAIN, FOR_EVER, Assets
-from coldharbour.web.board import Board
+from coldharbour.web.board import OVERVIEW, Board
+from coldharbour.web.contexts import Account
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
 def overview(state: State) -> str:
     """Return the page of all accounts as they are now; its stream keeps it current."""
     board: Board = state.board
-    return board.fragments.overview(board.accounts, board.panels, board.parts)
+    return board.fragments.overview(board.accounts.values(), board.parts[OVERVIEW])
+
+
+@get("/{slug:str}", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+def dashboard(state: State, slug: FromPath[str]) -> str:
+    """Return the page of one account as it is now; its stream keeps it current."""
+    board: Board = state.board
+    return board.fragments.dashboard(_account(board, slug), board.panels, board.parts[slug])
+
+
+@get("/{slug:str}/partials/{part:str}", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+def partial(state: State, slug: FromPath[str], part: FromPath[str]) -> str:
+    """Return one part of an account's page as it is now: a panel by its key, or another part by its name."""
+    board: Board = state.board
+    parts = board.parts[_account(board, slug).slug]
+    for name in (f"panel-{part}-{slug}", f"{part}-{slug}"):
+        if name in parts:
+            return parts[name]
+    raise NotFoundException
+
+
+def _account(board: Board, slug: str) -> Account:
+    if slug not in board.accounts:
+        raise NotFoundException
+    return board.accounts[slug]
 
 
 @get("/static/{name:path}", include_in_schema=False, sync_to_thread=False)
@@ -35,8 +62,11 @@ def static(request: Request[Any, Any, State], state: State) -> Response[bytes]:
     return Response(asset.content, media_type=asset.content_type, headers=headers)
 
 
-@asgi("/stream/events", copy_scope=True)
-async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the server-sent events of the overview, everything first and then what changes."""
-    board: Board = scope["litestar_app"].state.board
-    await board.streams.serve(scope, receive, send)
+def stream_of(board: Board, page: str) -> ASGIRouteHandler:
+    """Return the route of a page's server-sent events: everything first, and then what changes."""
+
+    @asgi(f"/{page}/stream/events" if page else "/stream/events", copy_scope=True)
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await board.streams.serve(page, scope, receive, send)
+
+    return stream

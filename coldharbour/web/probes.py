@@ -47,7 +47,7 @@ async def _problems(board: Board) -> list[dict[str, str]]:
                 rows = await kernel_store.worker_rows(conn)
     except (Transient, TimeoutError) as error:
         return [{"destination": "", "worker": "", "why": str(error) or "the database does not answer"}]
-    slugs = ["", *(account.slug for account in board.accounts)]
+    slugs = ["", *board.accounts]
     now = board.ctx.clock.now()
     return [
         {"destination": slug, "worker": worker.kind, "why": f"{worker.word}: {worker.detail}".rstrip(": ")}
@@ -127,7 +127,7 @@ class BoardCollector:
             (counter("sse_slow", "Pages let go because they took nothing."), streams.slow),
             (counter("listener_resyncs", "Times that listening to the database began."), board.resyncs),
             (counter("notify_failures", "Notifications this process failed to send."), board.ctx.db.failed_notifies),
-            (gauge("database_up", "1 while the database answers."), board.lost_since is None),
+            (gauge("database_up", "1 while the database answers."), board.outage.lost_since is None),
         ):
             family.add_metric([], value)
             yield family

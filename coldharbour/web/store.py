@@ -9,6 +9,9 @@ from decimal import Decimal
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
+from coldharbour.live.model import Side
+from coldharbour.risk.open_risk import RiskedLot
+
 SCHEMA = "account_activities"
 
 
@@ -230,3 +233,27 @@ async def cursors(conn: AsyncConnection, slug: str) -> list[CursorRow]:
             [slug],
         )
         return await cur.fetchall()
+
+
+async def session_returns(conn: AsyncConnection, slug: str, sessions: int) -> list[float]:
+    """Return the total return at the end of each of the newest sessions that have closed, ascending; fractions."""
+    cursor = await conn.execute(
+        """
+        select cumulative_return from accounts.equity_full
+        where destination = %s and not provisional order by session_date desc limit %s
+        """,
+        [slug, sessions],
+    )
+    return [row[0] for row in reversed(await cursor.fetchall())]
+
+
+async def risked_lots(conn: AsyncConnection, slug: str) -> list[RiskedLot]:
+    """Return every open lot with its stop."""
+    cursor = await conn.execute(
+        """
+        select side, qty, avg_fill, initial_stop, case when stop_order_id is not null then sl_px end
+        from accounts.open_trades where destination = %s
+        """,
+        [slug],
+    )
+    return [RiskedLot(Side(side), *numbers) for side, *numbers in await cursor.fetchall()]

@@ -60,6 +60,6 @@ def register_panels() -> list[PanelSpec]:
     return [
         PanelSpec(
             key="figures", title="Key figures", package=__name__, template="figures.html",
-            topic="metrics_channel", load=figures,
+            topic="metrics_channel", load=figures, place="side", rank=10,
         )
     ]  # fmt: skip

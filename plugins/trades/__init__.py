@@ -42,11 +42,20 @@ async def unsettled(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
 def register_panels() -> list[PanelSpec]:
     """Show an account's trades; a panel without anything to tell hides itself."""
     return [
-        PanelSpec(key=key, title=title, package=__name__, template=f"{key}.html", topic=topic, load=load)
-        for key, title, topic, load in (
-            ("drift", "Position drift", "pos_channel", drifts),
-            ("unsettled", "Unsettled", "pos_channel", unsettled),
-            ("open", "Open positions", "pos_channel", open_trades),
-            ("closed", "Closed trades", "closed_channel", closed_trades),
+        PanelSpec(
+            key=key,
+            title=title,
+            package=__name__,
+            template=f"{key}.html",
+            topic=topic,
+            load=load,
+            place="wide",
+            rank=rank,
+        )
+        for key, title, topic, load, rank in (
+            ("drift", "Position drift", "pos_channel", drifts, 1),
+            ("unsettled", "Unsettled", "pos_channel", unsettled, 2),
+            ("open", "Open positions", "pos_channel", open_trades, 20),
+            ("closed", "Closed trades", "closed_channel", closed_trades, 30),
         )
     ]

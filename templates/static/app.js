@@ -5,8 +5,8 @@
   const STALE_MS = 15_000; // three polls of the server without a word
   const THEMES = ["auto", "dark", "light"];
   const root = document.documentElement;
-  const pulses = new Map(); // account -> when the server last read its tables, by the server's clock
-  let skewMs = 0; // server's clock minus ours
+  let newestPulse = 0; // when the server last read its tables, by its own clock
+  let skewMs = 0; // the server's clock minus ours
   let connected = false;
   let paused = false;
 
@@ -46,16 +46,25 @@
     }
   }
 
+  function readPulses() {
+    for (const pulse of document.querySelectorAll("time.pulse[datetime]")) {
+      const at = Date.parse(pulse.dateTime);
+      if (at <= newestPulse) continue;
+      newestPulse = at;
+      skewMs = at - Date.now();
+    }
+  }
+
   function showAccounts() {
     let stale = false;
-    for (const card of document.querySelectorAll("[data-account]")) {
-      const pulse = pulses.get(card.dataset.account);
-      const age = pulse === undefined ? Infinity : now() - pulse;
+    for (const account of document.querySelectorAll("[data-account]")) {
+      const pulse = Date.parse(account.querySelector("time.pulse").dateTime); // not a number before the first
+      const age = Number.isNaN(pulse) ? Infinity : now() - pulse;
       const state = paused ? "paused" : !connected ? "disconnected" : age > STALE_MS ? "stale" : "live";
       stale ||= state === "stale";
-      card.dataset.state = state;
-      setText(card.querySelector(".age-word"), state === "live" ? "live" : state);
-      setText(card.querySelector(".age-value"), pulse === undefined ? "" : span(age));
+      account.dataset.state = state;
+      setText(account.querySelector(".age-word"), state === "live" ? "live" : state);
+      setText(account.querySelector(".age-value"), age === Infinity ? "" : span(age));
     }
     const state = paused ? "paused" : !connected ? "disconnected" : stale ? "stale" : "live";
     const pill = document.getElementById("connection");
@@ -67,13 +76,6 @@
     setText(document.getElementById("clock"), `${new Date(now()).toISOString().slice(11, 19)} UTC`);
     countAges();
     showAccounts();
-  }
-
-  function onPulse(event) {
-    const pulse = JSON.parse(event.detail.data);
-    const at = Date.parse(pulse.at);
-    skewMs = at - Date.now();
-    pulses.set(pulse.slug, at);
   }
 
   function connection(isUp) {
@@ -93,13 +95,13 @@
   }
 
   showTheme(localStorage.getItem("theme") || "auto");
-  document.addEventListener("pulse", onPulse);
   document.addEventListener("htmx:sse:before:message", (event) => paused && event.preventDefault());
   document.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 0 && connection(false)());
   document.addEventListener("htmx:sse:after:connection", connection(true));
   document.addEventListener("htmx:sse:error", connection(false));
   document.addEventListener("htmx:sse:close", connection(false));
   document.addEventListener("htmx:sse:after:message", () => {
+    readPulses();
     countAges();
     showAccounts();
     root.dataset.live = "";
@@ -108,6 +110,7 @@
     showTheme(localStorage.getItem("theme") || "auto");
     document.getElementById("theme").addEventListener("click", nextTheme);
     document.getElementById("pause").addEventListener("click", pause);
+    readPulses();
     countAges();
     setInterval(tick, 1000);
   });

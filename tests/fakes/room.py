@@ -72,6 +72,11 @@ class Room:
     worker: anyio.CancelScope
     ended: anyio.Event
 
+    @property
+    def dashboard(self) -> str:
+        """The account's own page."""
+        return f"{self.url}/{SLUG}/"
+
     async def report(self, rows: Iterable[WorkerRow]) -> None:
         """Write worker states as they are now."""
         now = datetime.now(UTC)

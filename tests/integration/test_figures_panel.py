@@ -27,7 +27,7 @@ async def write(room: Room, **figures: float) -> None:
 async def page_with(room: Room, text: str) -> str:
     """Return the page once it shows a text; the test's own timeout decides how long that may take."""
     async with httpx.AsyncClient() as browser:
-        while text not in (page := (await browser.get(room.url)).text):
+        while text not in (page := (await browser.get(room.dashboard)).text):
             await notify(room.db, f"metrics_channel_{SLUG}", "{}")
     return page
 

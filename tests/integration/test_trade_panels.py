@@ -34,7 +34,7 @@ async def until_page(room: Room, holds: Callable[[str], bool]) -> str:
     async with httpx.AsyncClient() as http:
         with anyio.fail_after(15):
             while True:
-                page = (await http.get(room.url)).text
+                page = (await http.get(room.dashboard)).text
                 if holds(page):
                     return page
                 await anyio.sleep(0.1)

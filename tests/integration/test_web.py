@@ -75,7 +75,7 @@ class OpenPage:
 
 @asynccontextmanager
 async def open_page(room: Room, browser: httpx.AsyncClient) -> AsyncIterator[OpenPage]:
-    async with browser.stream("GET", f"{room.url}/stream/events") as response:
+    async with browser.stream("GET", f"{room.dashboard}stream/events") as response:
         yield OpenPage(response)
 
 
@@ -84,11 +84,11 @@ def contains(*texts: str) -> Callable[[str], bool]:
 
 
 async def shows(browser: httpx.AsyncClient, room: Room, *texts: str) -> str:
-    """Return the page once it holds these texts."""
+    """Return the account's page once it holds these texts."""
     page = ""
     with anyio.fail_after(SHOWN_WITHIN_S):
         while not all(text in page for text in texts):
-            page = (await browser.get(room.url)).text
+            page = (await browser.get(room.dashboard)).text
             await anyio.sleep(ASK_AGAIN_S)
     return page
 
@@ -171,7 +171,7 @@ class TestStream:
 
         async with open_page(room, browser) as page:
             parts = [f"#{kind}-{SLUG}" for kind in ("head", "counts", "workers", "tape", "gaps", "journal")]
-            first = await page.until(contains("#notice", "#installation", *parts, "EARLY", "event: pulse"))
+            first = await page.until(contains("#notice", "#installation", *parts, "EARLY", "pulse-paper"))
 
         assert first.startswith("data: <hx-partial")
         assert page.response.headers["content-type"] == "text/event-stream"
@@ -181,8 +181,8 @@ class TestStream:
         self, room: Room, browser: httpx.AsyncClient
     ) -> None:
         async with open_page(room, browser) as page, open_page(room, browser) as other:
-            await page.until(contains("event: pulse"))
-            await other.until(contains("event: pulse"))
+            await page.until(contains("pulse-paper"))
+            await other.until(contains("pulse-paper"))
             started = time.monotonic()
 
             await room.hear(symbol="NEWS", event="fill", qty="2500", price="12.345")
@@ -232,7 +232,7 @@ class TestStream:
 
             async def hold() -> None:
                 async with open_page(room, many) as page:
-                    await page.until(contains("event: pulse"))
+                    await page.until(contains("pulse-paper"))
                     opened.release()
                     await anyio.sleep_forever()
 
@@ -248,10 +248,10 @@ class TestStream:
 
     async def test_a_page_that_takes_nothing_gets_only_the_newest_state_later(self) -> None:
         streams = Streams(limit=2)
-        with streams.connect() as client:
+        with streams.connect("paper") as client:
             for number in range(1000):
-                streams.publish("price", events.json_frame("px", number))
-                streams.publish("other", b"data: once\n\n")
+                streams.publish(["paper"], "price", events.json_frame("px", number))
+                streams.publish(["paper"], "other", b"data: once\n\n")
 
             chunk = await anext(client.chunks())
 
@@ -261,7 +261,7 @@ class TestStream:
     async def test_a_page_that_takes_nothing_for_too_long_is_let_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(events, "SEND_LIMIT_S", 0.05)
         streams = Streams(limit=1)
-        streams.publish("price", b"data: 1\n\n")
+        streams.publish(["paper"], "price", b"data: 1\n\n")
 
         async def never(*_: object) -> Any:
             await anyio.sleep_forever()
@@ -271,14 +271,14 @@ class TestStream:
                 await anyio.sleep_forever()
 
         with anyio.fail_after(2):
-            await streams.serve({"client": ("127.0.0.1", 1)}, never, send)
+            await streams.serve("paper", {"client": ("127.0.0.1", 1)}, never, send)
 
         assert (len(streams), streams.slow) == (0, 1)
 
     async def test_silence_is_broken_by_a_heartbeat(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(events, "HEARTBEAT_S", 0.01)
 
-        with Streams(limit=1).connect() as client:
+        with Streams(limit=1).connect("paper") as client:
             assert await anext(client.chunks()) == b": hb\n\n"
 
 
@@ -410,7 +410,7 @@ class TestLife:
             frozen = socket.create_connection((address.hostname or "", address.port or 0))
             frozen.sendall(b"GET /stream/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             async with open_page(room, browser) as page:
-                await page.until(contains("event: pulse"))
+                await page.until(contains("pulse-paper"))
                 started = time.monotonic()
 
                 room.worker.cancel()

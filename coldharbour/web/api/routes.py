@@ -42,10 +42,9 @@ LONGEST_PAGE = 1_000
 def account_of(slug: FromPath[str], state: State) -> Account:
     """Return the account of a slug. Raises NotFoundException."""
     board: Board = state.board
-    for account in board.accounts:
-        if account.slug == slug:
-            return account
-    raise NotFoundException("no such account is configured here")
+    if slug not in board.accounts:
+        raise NotFoundException("no such account is configured here")
+    return board.accounts[slug]
 
 
 @asynccontextmanager

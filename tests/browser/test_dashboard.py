@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 pytestmark = pytest.mark.anyio
 
-CARD = f"#card-{SLUG}"
+CARD = f"#desk-{SLUG}"
 TAPE = f"#tape-{SLUG} tbody tr"
 AT_ONCE_MS = 1_000
 EVENTUALLY_MS = 15_000
@@ -60,7 +60,7 @@ async def room(database_url: str) -> AsyncIterator[Room]:
 
 
 async def connected(page: Page, room: Room) -> None:
-    await page.goto(room.url)
+    await page.goto(room.dashboard)
     await expect(page.locator("#connection")).to_have_text("live")
     await expect(page.locator(CARD)).to_have_attribute("data-state", "live")
 
@@ -143,7 +143,7 @@ async def test_a_first_connection_that_is_refused_is_tried_again(page: Page, roo
             await route.fulfill(status=503, body="too many open pages")
 
     await page.route("**/stream/events", refuse_twice)
-    await page.goto(room.url)
+    await page.goto(room.dashboard)
 
     await expect(page.locator("#connection")).to_have_text("live", timeout=EVENTUALLY_MS)
     assert refusals == 3
