@@ -272,7 +272,8 @@ def cycle(worker: str, config: Path, destinations: tuple[str, ...]) -> None:
     """Run one cycle of a periodic WORKER, then exit: for cron, Airflow or a CronJob."""
     loaded = load(config)
     assignments = loaded.select((), destinations, (worker,))
-    if not loaded.registry.workers[worker].spec.every:
+    spec = loaded.registry.workers[worker].spec
+    if not (spec.every or spec.cycle):
         raise BadConfig([f"worker {worker!r} runs until stopped and has no cycles"], hint="start it with run --worker")
     loaded.run(lambda: _cycle(loaded, assignments))
 

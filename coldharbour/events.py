@@ -74,6 +74,24 @@ class DriftResolved(Event, frozen=True):
     drifted_s: float
 
 
+class StopMoved(Event, frozen=True):
+    """A lot's stop was replaced, and the replacement read back. Prices per share."""
+
+    lot_id: str
+    symbol: str
+    side: str
+    old_stop: Decimal
+    new_stop: Decimal
+    new_order_id: str
+
+
+class MovesDisarmed(Event, frozen=True):
+    """Moves of stops failed too often and none is sent for a while; symbol is empty for the whole account."""
+
+    symbol: str
+    reason: str
+
+
 class WorkerFailed(Event, frozen=True):
     """A worker failed and will be tried again."""
 
@@ -123,6 +141,8 @@ AnyEvent = (
     | TradeClosed
     | PositionDrift
     | DriftResolved
+    | StopMoved
+    | MovesDisarmed
     | WorkerFailed
     | WorkerParked
     | WorkerGaveUp

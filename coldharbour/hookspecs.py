@@ -43,6 +43,8 @@ class WorkerSpec:
         the seconds to the next one; any other runs until cancelled and accepts `task_status`, on which it
         calls `started()` when it is ready.
     every: the settings field that holds the seconds between cycles; "" for a worker that is not periodic.
+    cycle: what `coldharbour cycle` runs of a worker that is not periodic: one async function of (context, settings)
+        that does its work once; None if it cannot.
     wake_on: notification channels, without the slug, whose notes run a periodic worker's next cycle at once.
     service: the process it runs in: "ingest", "manage", "risk", "web"; "" means the plugin's own process.
     phases: the market phases in which it runs.
@@ -57,6 +59,7 @@ class WorkerSpec:
     settings: type[BaseModel]
     run: Callable[..., Awaitable[float | None]]
     every: str = ""
+    cycle: Callable[..., Awaitable[float | None]] | None = None
     wake_on: tuple[str, ...] = ()
     service: str = ""
     phases: frozenset[Phase] = ALWAYS

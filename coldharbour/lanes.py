@@ -172,7 +172,7 @@ class Lane:
                         )
                 except TimeoutError:
                     raise Busy(f"{spec.kind} of {self.assignment.slug} is already running elsewhere") from None
-            await spec.run(self.context(self, lease), self.assignment.settings)
+            await (spec.cycle or spec.run)(self.context(self, lease), self.assignment.settings)
         self.log.info("cycle.done")
 
     def _is_awake(self) -> bool:

@@ -6,7 +6,7 @@ and no meaning: `rest` knows what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -30,6 +30,7 @@ from coldharbour.errors import ColdHarbourError
 
 T = TypeVar("T")
 Params = Mapping[str, str]
+MaySend = Callable[[], None]
 
 CONNECT_S: Final = 3.0
 TOTAL_S: Final = 10.0
@@ -75,13 +76,16 @@ class Exchange:
                 await self._clock.sleep(delay_s)
         raise AssertionError("the last try returns or raises")
 
-    async def change(self, method: str, path: str, parse: Callable[[bytes], T], body: Any = None) -> T:
+    async def change(
+        self, method: str, path: str, parse: Callable[[bytes], T], body: Any = None, *, may_send: MaySend | None = None
+    ) -> T:
         """Send a POST, PATCH or DELETE exactly once and return its parsed answer.
 
+        may_send: asked when only the first byte is left to write; it raises NotSent to keep the request back.
         Raises BrokerRefused (nothing was changed), NotSent (nothing was sent), or OutcomeUnknown.
         """
         try:
-            return await self._once(method, path, parse, body=body, priority=Priority.WRITE)
+            return await self._once(method, path, parse, body=body, priority=Priority.WRITE, may_send=may_send)
         except NotSent:
             raise
         except BrokerUnavailable as exc:
@@ -96,19 +100,26 @@ class Exchange:
         priority: Priority,
         params: Params | None = None,
         body: Any = None,
+        may_send: MaySend | None = None,
     ) -> T:
         await self._budget.take(priority)
         try:
-            return self._parsed(await self._answer(method, path, params, body), parse)
+            return self._parsed(await self._answer(method, path, params, body, may_send), parse)
         except ColdHarbourError as exc:
             self._report(method, path, exc)
             raise
 
-    async def _answer(self, method: str, path: str, params: Params | None, body: Any) -> httpx.Response:
+    async def _answer(
+        self, method: str, path: str, params: Params | None, body: Any, may_send: MaySend | None
+    ) -> httpx.Response:
+        extensions = {}
+        if may_send is not None:
+            may_send()  # once here, for a transport that knows no trace
+            extensions["trace"] = _asking(may_send)
         try:
             with anyio.fail_after(self._total_s):
                 content = None if body is None else msgspec.json.encode(body)
-                return await self._client.request(method, path, params=params, content=content)
+                return await self._client.request(method, path, params=params, content=content, extensions=extensions)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             host, why = self._client.base_url.host, str(exc) or type(exc).__name__
             raise NotSent(f"no connection to {host}: {why}") from exc
@@ -162,3 +173,13 @@ class Exchange:
         quiet = isinstance(exc, NotFound | NotSent)
         say = self._log.debug if quiet else self._log.warning
         say("broker.request_failed", method=method, path=path, error=str(exc), **facts)
+
+
+def _asking(may_send: MaySend) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+    """Return what httpcore calls at each step of a request: connecting may take seconds, in which much can change."""
+
+    async def trace(step: str, _: Mapping[str, Any]) -> None:
+        if step.endswith("send_request_headers.started"):
+            may_send()
+
+    return trace

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from coldharbour.broker import translate
 from coldharbour.broker.address import is_loopback, user_agent
 from coldharbour.broker.budget import Priority, RateBudget
-from coldharbour.broker.exchange import CONNECT_S, TOTAL_S, Exchange
+from coldharbour.broker.exchange import CONNECT_S, TOTAL_S, Exchange, MaySend
 from coldharbour.broker.model import (
     Account,
     Bar,
@@ -222,12 +222,13 @@ class AlpacaRest:
         """
         return await self._trading.change("POST", "/v2/orders", translate.order, dict(request))
 
-    async def replace_order(self, order_id: str, **changes: Any) -> Order:
+    async def replace_order(self, order_id: str, *, may_send: MaySend | None = None, **changes: Any) -> Order:
         """Send a replacement once and return the new order; its answer is no proof that it took effect.
 
-        Raises BrokerRefused (the old order stands), NotSent, or OutcomeUnknown.
+        may_send: asked at the last moment; it raises NotSent to keep the request back. Raises BrokerRefused (the
+        old order stands), NotSent, or OutcomeUnknown.
         """
-        return await self._trading.change("PATCH", _order_path(order_id), translate.order, changes)
+        return await self._trading.change("PATCH", _order_path(order_id), translate.order, changes, may_send=may_send)
 
     async def cancel_order(self, order_id: str) -> None:
         """Ask once for a cancel; the broker takes the request, a fill may still win.

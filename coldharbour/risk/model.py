@@ -33,7 +33,11 @@ class Reason(StrEnum):
     """Why a decision is what it is: the table of domain.md 9, dry run, and lots to which the table cannot apply.
 
     unusable_lot: its prices are no prices, or no stop above zero exists. trailing_stop: the broker moves it.
-    no_trigger: neither an initial stop nor a target says when to move.
+    no_trigger: neither an initial stop nor a target says when to move. foreign_stop: the stop is not the lot's own.
+    What keeps a decided move back: unsettled (an earlier move's outcome is not known), corporate_action (shares of
+    the symbol change), move_too_wide, symbol_disarmed, account_disarmed (moves failed too often), abandoned (the last
+    look found an obstacle), no_answer (the broker did not let us look). What became of one: planned, rejected,
+    not_moved, moved.
     """
 
     AT_BREAK_EVEN = "at_break_even"
@@ -43,7 +47,18 @@ class Reason(StrEnum):
     CROSSED_ENTRY = "crossed_entry"
     NO_TRIGGER = "no_trigger"
     NOT_ARMED = "not_armed"
+    FOREIGN_STOP = "foreign_stop"
     DRY_RUN = "dry_run"
+    UNSETTLED = "unsettled"
+    CORPORATE_ACTION = "corporate_action"
+    MOVE_TOO_WIDE = "move_too_wide"
+    SYMBOL_DISARMED = "symbol_disarmed"
+    ACCOUNT_DISARMED = "account_disarmed"
+    ABANDONED = "abandoned"
+    NO_ANSWER = "no_answer"
+    PLANNED = "planned"
+    REJECTED = "rejected"
+    NOT_MOVED = "not_moved"
     MOVED = "moved"
 
 

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
 from coldharbour.risk.audit import AuditEntry, AuditRow, NewestDecision
+from coldharbour.risk.model import Flag, Reason
 
 SCHEMA = "accounts"
 MOST_IN_A_ROW = 60  # evaluations; above it the arrays of a row would leave its page
@@ -31,6 +32,7 @@ COLUMNS = {
 CHANGES_ALONG = ("at", "parent_id", "symbol", "side", "detail", "mkt_px", "extreme_px", "is_action")
 SAME = [name for name in COLUMNS if name not in CHANGES_ALONG]
 STORED = [name for name in COLUMNS if name != "at"]
+ENDS = ("moved_flag", "reason", "detail", "new_order_id", "error")  # what becomes of an intent changes of its row
 
 RECORD = sql.SQL("""
     with incoming as materialized (
@@ -54,6 +56,13 @@ RECORD = sql.SQL("""
     insert into {table} (destination, "timestamp", last_at, evaluated_at, prices, {stored})
     select %(slug)s, at, at, array[at], array[mkt_px], {stored} from incoming
     where parent_id not in (select parent_id from extended)
+""")
+END = sql.SQL("""
+    insert into {table} (destination, "timestamp", last_at, evaluated_at, prices, {kept}, moved_flag, reason, detail,
+        new_order_id, error)
+    select destination, %(at)s, %(at)s, array[%(at)s::timestamptz], prices, {kept}, %(moved_flag)s, %(reason)s,
+        %(detail)s, %(new_order_id)s, %(error)s
+    from {table} where destination = %(slug)s and client_order_id = %(intent)s and reason = 'planned'
 """)
 NEWEST = sql.SQL("""
     select newest.* from {lots} as lot cross join lateral (
@@ -125,6 +134,25 @@ async def record(conn: AsyncConnection, slug: str, entries: Sequence[AuditEntry]
         _record(slug),
         {"slug": slug, "entries": msgspec.json.encode(rows).decode(), "most": MOST_IN_A_ROW, "within": within},
     )
+
+
+async def record_end(
+    conn: AsyncConnection,
+    slug: str,
+    client_order_id: str,
+    *,
+    at: datetime,
+    flag: Flag,
+    reason: Reason,
+    detail: str,
+    new_order_id: str | None,
+    error: str | None,
+) -> None:
+    """Write what became of an intent: the row of its plan again, with its end."""
+    query = END.format(table=_table(slug), kept=_names(name for name in STORED if name not in ENDS))
+    parameters = {"slug": slug, "intent": client_order_id, "at": at, "moved_flag": flag, "reason": reason,
+                  "detail": detail, "new_order_id": new_order_id, "error": error}  # fmt: skip
+    await conn.execute(query, parameters)
 
 
 async def newest_decisions(conn: AsyncConnection, slug: str) -> dict[str, NewestDecision]:

@@ -161,6 +161,8 @@ def default_of(field: FieldInfo) -> Any:
         return None
     if isinstance(field.default, Path):
         return str(field.default)
+    if isinstance(field.default, Decimal):
+        return float(field.default)
     return list(field.default) if isinstance(field.default, tuple) else field.default
 
 

@@ -67,3 +67,5 @@ create table accounts.log_breakeven (
 ) partition by list (destination);
 create index log_breakeven_lot on accounts.log_breakeven (destination, parent_id, id desc);
 create index log_breakeven_routine on accounts.log_breakeven (destination, last_at) where not is_action;
+create index log_breakeven_intent on accounts.log_breakeven (destination, client_order_id)
+    where client_order_id is not null;

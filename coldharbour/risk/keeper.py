@@ -1,0 +1,255 @@
+"""Keeping an account's stops at break-even: evaluates every lot, records why, and has decided moves made.
+
+Owns when what is evaluated: all lots once an interval, one at once when its trigger is touched. How a decision is made
+and how a stop is moved is decided elsewhere (`breakeven`, `holds`, `mover`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime, time, timedelta
+from functools import partial
+
+import anyio
+import anyio.abc
+import msgspec
+
+from coldharbour import store as kernel_store
+from coldharbour.accounts import AccountContext
+from coldharbour.broker import BrokerRefused
+from coldharbour.db import RESYNC, Subscription, notify
+from coldharbour.errors import NeedsOperator, Transient
+from coldharbour.events import MovesDisarmed
+from coldharbour.feed.substitutes import Substitutes
+from coldharbour.feed.watch import Watch
+from coldharbour.live.store import take_turn
+from coldharbour.risk import store as audit
+from coldharbour.risk.audit import entry_of
+from coldharbour.risk.breakeven import decide_breakeven
+from coldharbour.risk.holds import ACCOUNT_WINDOW, Circumstances, Limits, held_back, kept_back
+from coldharbour.risk.intents import store as intents
+from coldharbour.risk.lots import store as lots_store
+from coldharbour.risk.lots.breakouts import Breakouts
+from coldharbour.risk.lots.sources import LotSources
+from coldharbour.risk.lots.watched import WatchedLot, WatchedLots
+from coldharbour.risk.model import BreakevenRule, Decision, MarketView, Reason
+from coldharbour.risk.mover import StopMover
+from coldharbour.sessions import NEW_YORK, Phase, Schedule
+
+PATIENCE_S = 20.0  # for what an earlier process left unsettled, before anything new is decided
+KEPT_PATIENCE_S = 10.0  # for somebody who keeps the open trades, before they are worked out here
+PRICE_PATIENCE_S = 5.0  # for a first price, where a single cycle is all there is
+PAUSE_S = 0.01  # between two looks at what moved, so that a busy tape leaves room for others
+PRUNE_EVERY_S = 6 * 3600.0
+MISSED_BEATS = 2.5  # intervals after which evaluations no longer count as one stretch
+
+
+class StopKeeper:
+    """One account's stops. tasks: where moves are made, beside the evaluations."""
+
+    def __init__(
+        self,
+        ctx: AccountContext,
+        watch: Watch,
+        tasks: anyio.abc.TaskGroup,
+        rule: BreakevenRule,
+        limits: Limits,
+        *,
+        interval_s: float,
+        concurrency: int,
+        keep_routine_days: float,
+    ) -> None:
+        self.ctx, self.watch, self.rule, self.limits = ctx, watch, rule, limits
+        self.slug = ctx.destination.slug
+        self.lots = WatchedLots()
+        self.sources = LotSources(ctx, Breakouts(ctx.market_db, rule.trigger_r))
+        self._within = timedelta(seconds=MISSED_BEATS * interval_s)
+        self.mover = StopMover(ctx, rule, self._within)
+        self._substitutes = Substitutes(ctx.prices, ctx.market_db, ctx.broker)
+        self._interval_s, self._keep = interval_s, timedelta(days=keep_routine_days)
+        self._tasks, self._at_once = tasks, anyio.CapacityLimiter(concurrency)
+        self._moving = 0
+        self._rested = anyio.Event()
+        self._flags: dict[str, str] = {}  # as they stand on the open trades by our own hand
+        self._alarmed: set[str] = set()
+        self._lots_changed = True
+        self._pruned_s: float | None = None
+
+    async def begin(self) -> None:
+        """Settle what an earlier process left, then read the lots: the start, and the recovery."""
+        await self._read_sessions()
+        left = await self.mover.recover()
+        for recorded in left:
+            self._start(partial(self.mover.settle_recovered, recorded))
+        await self._until(self._is_settled, PATIENCE_S)
+        await self._until(self.sources.is_kept, KEPT_PATIENCE_S)
+        await self.read_lots()
+
+    async def run(self) -> None:
+        """Evaluate all lots once an interval, and each at once when its trigger is touched."""
+        due_s = self.ctx.clock.monotonic()
+        while True:
+            with suppress(TimeoutError), anyio.fail_after(max(due_s - self.ctx.clock.monotonic(), 0)):
+                await self.watch.wait()
+            touched = self.lots.move(self.watch.take())
+            is_due = self.ctx.clock.monotonic() >= due_s
+            if is_due:
+                due_s = self.ctx.clock.monotonic() + self._interval_s
+                await self.cycle()
+            elif self._lots_changed:
+                touched = [*touched, *await self.read_lots()]
+            if touched and not is_due:
+                await self.evaluate(touched)
+            await self.ctx.clock.sleep(PAUSE_S)
+
+    async def follow(self, notes: Subscription) -> None:
+        """Hear that lots changed."""
+        async for note in notes:
+            if note is RESYNC or note.payload.startswith(('{"op":"lot"', '{"op":"delete"', '{"op":"resync"')):
+                self._lots_changed = True
+                self.watch.wake()
+
+    async def cycle(self) -> None:
+        """Read everything anew and evaluate every lot."""
+        await self._read_sessions()
+        await self.read_lots()
+        oldest = timedelta(seconds=self.rule.max_price_age_s)
+        await self._substitutes.seed(list(self.lots.symbols), self.ctx.clock.now(), oldest)
+        await self.evaluate(self.lots)
+        await self._prune()
+
+    async def until_heard(self) -> None:
+        """Wait a little for the feed's first price."""
+
+        async def is_heard() -> bool:
+            return self.ctx.prices.heard_at is not None or not len(self.lots)
+
+        await self._until(is_heard, PRICE_PATIENCE_S)
+
+    async def until_settled(self) -> None:
+        """Wait until no move is under way."""
+        while self._moving:
+            await self._rested.wait()
+
+    async def read_lots(self) -> list[WatchedLot]:
+        """Read the lots; return those that are new or changed. Without an answer they stay as they are."""
+        self._lots_changed = False
+        try:
+            loaded = await self.sources.load()
+        except BrokerRefused as error:
+            if isinstance(error, NeedsOperator):
+                raise
+            raise Transient(f"the broker does not show the account's history: {error}") from error
+        changed = self.lots.take_over(loaded)
+        self.watch.follow(self.lots.symbols)
+        return changed
+
+    async def evaluate(self, lots: Iterable[WatchedLot]) -> None:
+        """Decide about lots, start the moves that are decided, and record why nothing is done about the others."""
+        if self.ctx.phase() is not Phase.REGULAR:
+            return
+        decided = [(watched, self._decide(watched)) for watched in lots]
+        if any(decision.action for _, decision in decided):
+            around = await self._circumstances(self.ctx.clock.now())
+            decided = [(watched, held_back(decision, self.limits, around)) for watched, decision in decided]
+            self._alarm([decision for _, decision in decided])
+        for watched, decision in decided:
+            watched.decided(decision)
+            if decision.action is not None:
+                self._start(partial(self._move, watched, decision))
+        await self._record([decision for _, decision in decided if decision.action is None])
+
+    def _market(self, watched: WatchedLot) -> MarketView:
+        prices = self.ctx.prices
+        silent_s = None if prices.heard_at is None else prices.silent_s
+        return watched.market(prices.last(watched.lot.symbol), silent_s, self.ctx.clock.now())
+
+    def _decide(self, watched: WatchedLot) -> Decision:
+        decision = decide_breakeven(watched.lot, self._market(watched), self.rule)
+        if watched.loaded.foreign:
+            return kept_back(decision, Reason.FOREIGN_STOP, watched.loaded.foreign)
+        if decision.action is not None and (what := self.mover.busy.get(watched.lot.parent_id)):
+            return kept_back(decision, Reason.UNSETTLED, what)
+        return decision
+
+    async def _move(self, watched: WatchedLot, decision: Decision) -> None:
+        async with self._at_once:
+            await self.mover.move(decision, partial(self._market, watched))
+        self._lots_changed = True
+        self.watch.wake()
+
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._moving += 1
+
+        async def do() -> None:
+            try:
+                await work()
+            finally:
+                self._moving -= 1
+                if not self._moving:
+                    self._rested.set()
+                    self._rested = anyio.Event()
+
+        self._tasks.start_soon(do)
+
+    async def _circumstances(self, now: datetime) -> Circumstances:
+        today = now.astimezone(NEW_YORK).date()
+        midnight = datetime.combine(today, time(), NEW_YORK)
+        async with self.ctx.db.transaction() as conn:
+            moves = await lots_store.share_moves(conn, self.slug, today, midnight)
+            attempts = await intents.attempts(conn, self.slug, min(midnight, now - ACCOUNT_WINDOW))
+        frozen = {move.symbol: f"{move.kind} of {move.symbol} on {move.day}" for move in moves}
+        return Circumstances(now=now, session_since=midnight, frozen=frozen, attempts=attempts)
+
+    def _alarm(self, decisions: Sequence[Decision]) -> None:
+        """Tell once that moves are held back because too many failed."""
+        found = {
+            "" if decision.reason is Reason.ACCOUNT_DISARMED else decision.lot.symbol: decision
+            for decision in decisions
+            if decision.reason in (Reason.ACCOUNT_DISARMED, Reason.SYMBOL_DISARMED)
+        }
+        for symbol in found.keys() - self._alarmed:
+            reason = found[symbol].detail
+            self.ctx.log.error("breakeven.disarmed", symbol=symbol or "all", reason=reason)
+            self.ctx.emit(MovesDisarmed(at=self.ctx.clock.now(), symbol=symbol, reason=reason))
+        acting = {decision.lot.symbol for decision in decisions if decision.action is not None}
+        self._alarmed = (self._alarmed | found.keys()) - acting - ({""} if acting else set())
+
+    async def _record(self, decisions: Sequence[Decision]) -> None:
+        if not decisions:
+            return
+        flags = {decision.lot.parent_id: str(decision.flag) for decision in decisions}
+        news = {parent_id: flag for parent_id, flag in flags.items() if self._flags.get(parent_id) != flag}
+        async with self.ctx.db.transaction() as conn:
+            await audit.record(conn, self.slug, [entry_of(decision) for decision in decisions], within=self._within)
+            if news:
+                await take_turn(conn, self.slug, "open_trades")
+            flagged = await audit.flag_lots(conn, self.slug, news) if news else []
+        self._flags |= news
+        told = [msgspec.json.encode({"op": "lot", "parent_id": lot.parent_id, "version": lot.version}).decode()
+                for lot in flagged]  # fmt: skip
+        if told:
+            await notify(self.ctx.db, f"pos_channel_{self.slug}", *told)
+        await notify(self.ctx.db, f"risk_channel_{self.slug}", '{"op":"evaluated"}')
+
+    async def _read_sessions(self) -> None:
+        async with self.ctx.db.transaction() as conn:
+            self.watch.sessions = Schedule(await kernel_store.sessions_of(conn, self.ctx.destination.market))
+
+    async def _is_settled(self) -> bool:
+        return not self.mover.busy
+
+    async def _until(self, is_so: Callable[[], Awaitable[bool]], patience_s: float) -> None:
+        """Wait until something is so, but not for ever."""
+        with anyio.move_on_after(patience_s):
+            while not await is_so():
+                self.ctx.alive()
+                await self.ctx.clock.sleep(0.1)
+
+    async def _prune(self) -> None:
+        now_s = self.ctx.clock.monotonic()
+        if self._pruned_s is None or now_s - self._pruned_s > PRUNE_EVERY_S:
+            async with self.ctx.db.transaction() as conn:
+                await audit.prune_routine(conn, self.slug, self.ctx.clock.now() - self._keep)
+            self._pruned_s = now_s

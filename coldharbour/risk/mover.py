@@ -1,0 +1,288 @@
+"""Moving one stop, from a decision to a proved outcome: the only code that asks the broker to replace an order.
+
+Owns the order of the steps; each of them is judged elsewhere (`clearance`, `moves`, `evidence`). Source: the stop-move
+protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import anyio
+import msgspec
+import psycopg
+
+from coldharbour.accounts import AccountContext, Lease
+from coldharbour.broker import BrokerRefused, NotSent, Order, OutcomeUnknown, Position, Priority
+from coldharbour.clock import Clock
+from coldharbour.db import notify
+from coldharbour.errors import NeedsOperator, Transient
+from coldharbour.events import StopMoved
+from coldharbour.live.model import ZERO
+from coldharbour.risk import store as audit
+from coldharbour.risk.audit import entry_of
+from coldharbour.risk.clearance import Obstacle, Scene, obstacle_to
+from coldharbour.risk.evidence import Reading
+from coldharbour.risk.holds import kept_back
+from coldharbour.risk.intents import store
+from coldharbour.risk.intents.store import RecordedIntent
+from coldharbour.risk.model import BreakevenRule, Decision, Flag, MarketView, Reason, StopMove
+from coldharbour.risk.moves import (
+    Intent,
+    MoveState,
+    Unsettled,
+    abandon,
+    answered,
+    outcome_of,
+    plan,
+    recovered,
+    send_once,
+    settle,
+)
+from coldharbour.risk.readback import ReadBack, pauses_s
+from coldharbour.sessions import Phase
+
+FENCE_S = 0.5  # after the lease was last seen to be ours, and an answer to which the broker is not asked
+POSITIONS_S = 1.0  # how long an answer about all positions is fresh
+LAST_WORDS_S = 3.0
+KEPT_READINGS = 12
+NO_REPEAT = timedelta(0)  # actions never share a row
+STALE = frozenset({Obstacle.LEG_CHANGED, Obstacle.LEG_NOT_REPLACEABLE, Obstacle.STOP_CHANGED, Obstacle.NOT_TIGHTER,
+                   Obstacle.POSITION_GONE})  # fmt: skip
+REASONS = {MoveState.MOVED: Reason.MOVED, MoveState.REJECTED: Reason.REJECTED, MoveState.NOT_MOVED: Reason.NOT_MOVED}
+
+MarketNow = Callable[[], MarketView]
+
+
+class StopMover:
+    """Moves the stops of one account. within: how long the audit lets equal evaluations share a row.
+
+    `busy` holds the lots whose stop is on its way, with what is known of that.
+    """
+
+    def __init__(self, ctx: AccountContext, rule: BreakevenRule, within: timedelta) -> None:
+        if ctx.lease is None:
+            raise ValueError("stops are moved under a lease alone: the worker must be exclusive")
+        self.busy: dict[str, str] = {}
+        self._ctx, self._rule, self._within, self._slug = ctx, rule, within, ctx.destination.slug
+        self._lease: Lease = ctx.lease
+        self._back = ReadBack(ctx.db, ctx.broker, ctx.clock, self._slug)
+        self._positions = Positions(ctx)
+
+    async def move(self, decision: Decision, market_now: MarketNow) -> None:
+        """Do what a decision says, unless a last look at order, position and market finds an obstacle."""
+        move = decision.action
+        if move is None or decision.lot.parent_id in self.busy:
+            return
+        with self._busy(decision.lot.parent_id, "its stop is being moved"):
+            try:
+                scene = await self._look(decision, move, market_now)
+            except (Transient, BrokerRefused) as error:
+                if isinstance(error, NeedsOperator):
+                    raise
+                await self._keep_back(decision, Reason.NO_ANSWER, f"the broker did not show the leg: {error}")
+                return
+            if why := obstacle_to(move, scene, self._rule):
+                await self._keep_back(decision, Reason.ABANDONED, str(why))
+                if why.obstacle in STALE:
+                    self._ctx.wake("healing")  # our tables know an older order
+                return
+            checked_s = self._ctx.clock.monotonic()
+            try:
+                intent = await self._plan(decision, move)
+            except (Unsettled, psycopg.errors.UniqueViolation) as error:
+                await self._keep_back(decision, Reason.UNSETTLED, str(error))
+                return
+            if why := obstacle_to(move, replace(scene, market=_compared(market_now(), scene.market)), self._rule):
+                await self._answer(abandon(intent, why), decision.lot.symbol, "")
+                return
+            intent = await self._send(intent, decision.lot.symbol, checked_s)
+            await self._settle(intent, decision.lot.symbol)
+
+    async def recover(self) -> list[RecordedIntent]:
+        """Return what an earlier process left unsettled, each now known to be perhaps sent."""
+        async with self._ctx.db.transaction() as conn:
+            left = await store.unsettled(conn, self._slug)
+        for recorded in left:
+            self.busy[recorded.intent.lot_id] = f"{recorded.intent.client_order_id} is {recorded.intent.state}"
+        return left
+
+    async def settle_recovered(self, recorded: RecordedIntent) -> None:
+        """Prove what became of an intent that an earlier process left."""
+        intent = recovered(recorded.intent, at_s=self._ctx.clock.monotonic())
+        with self._busy(intent.lot_id, f"{intent.client_order_id} is {intent.state}: {intent.reason}"):
+            async with self._ctx.db.transaction() as conn:
+                await self._lease.check(conn)
+                await store.keep_outcome(conn, intent, self._ctx.clock.now())
+            self._ctx.log.warning("stop.recovered", symbol=recorded.symbol, intent=intent.client_order_id)
+            await self._settle(intent, recorded.symbol)
+
+    async def _look(self, decision: Decision, move: StopMove, market_now: MarketNow) -> Scene:
+        """Read leg and position; the market's price is compared with the broker's own, a second source."""
+        position = await self._positions.of(decision.lot.symbol)
+        leg = await self._back.leg(move.order_id)
+        market = market_now()
+        if position is not None and position.current_price is not None:
+            market = replace(market, last_trade=position.current_price)
+        return Scene(
+            leg=leg,
+            position_qty=ZERO if position is None else position.signed_qty,
+            market=market,
+            session_open=self._ctx.phase() is Phase.REGULAR,
+        )
+
+    async def _plan(self, decision: Decision, move: StopMove) -> Intent:
+        """Put the intent on record, under our lease, in one transaction with what the audit says of it."""
+        lot, now = decision.lot, self._ctx.clock.now()
+        async with self._ctx.db.transaction() as conn:
+            await self._lease.check(conn)
+            earlier = await store.earlier(conn, self._slug, lot.parent_id, move.order_id)
+            intent = plan(move, destination=self._slug, lot_id=lot.parent_id, epoch=self._lease.epoch, earlier=earlier)
+            await store.insert(conn, intent, lot.symbol, now)
+            planned = replace(decision, flag=Flag.NOTHING, reason=Reason.PLANNED)
+            entry = entry_of(planned, client_order_id=intent.client_order_id, is_action=True, at=now)
+            await audit.record(conn, self._slug, [entry], within=NO_REPEAT)
+        return intent
+
+    async def _send(self, intent: Intent, symbol: str, checked_s: float) -> Intent:
+        intent, changes = send_once(intent)
+        fence = _fence(self._ctx.clock, checked_s)
+        result: Order | BaseException
+        try:
+            result = await self._ctx.broker.replace_order(intent.move.order_id, may_send=fence, **changes)
+        except (BrokerRefused, NotSent, OutcomeUnknown) as error:
+            result = error
+        except BaseException as error:  # cancelled, or a bug: perhaps it left
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await self._answer(self._answered(intent, error), symbol, repr(error))
+            raise
+        intent = self._answered(intent, result)
+        said = result.raw.decode("utf-8", "replace") if isinstance(result, Order) else str(result)
+        await self._answer(intent, symbol, said)
+        return intent
+
+    def _answered(self, intent: Intent, result: Order | BaseException) -> Intent:
+        return answered(intent, outcome_of(result), at_s=self._ctx.clock.monotonic())
+
+    async def _answer(self, intent: Intent, symbol: str, answer: str) -> None:
+        """Record how the request ended; what is final by that is told."""
+        now = self._ctx.clock.now()
+        async with self._ctx.db.transaction() as conn:
+            await self._lease.check(conn)
+            is_ours = await store.keep_answer(conn, intent, answer, now)
+            if is_ours and intent.is_final:
+                await self._record_end(conn, intent, now)
+        if is_ours and intent.is_final:
+            await self._tell(intent, symbol)
+
+    async def _settle(self, intent: Intent, symbol: str) -> None:
+        """Read back until it is proved what became of an intent."""
+        if intent.is_final:
+            return
+        self.busy[intent.lot_id] = f"{intent.client_order_id} is {intent.state}: {intent.reason}"
+        since, readings, pauses = self._ctx.clock.now(), list[Reading](), pauses_s()
+        while not intent.is_final:
+            await self._ctx.clock.sleep(next(pauses))
+            began = self._ctx.clock.now()
+            try:
+                readings.append(await self._back.read(intent, since))
+            except (Transient, BrokerRefused) as error:
+                self._ctx.log.info("stop.unread", intent=intent.client_order_id, error=str(error))
+                continue
+            since, readings = began, readings[-KEPT_READINGS:]
+            intent = settle(intent, readings)
+        await self._conclude(intent, symbol)
+
+    async def _conclude(self, intent: Intent, symbol: str) -> None:
+        now = self._ctx.clock.now()
+        async with self._ctx.db.transaction() as conn:
+            await self._lease.check(conn)
+            is_new = await store.keep_outcome(conn, intent, now)
+            if is_new:
+                await self._record_end(conn, intent, now)
+        if is_new:
+            await self._tell(intent, symbol)
+
+    async def _record_end(self, conn: psycopg.AsyncConnection, intent: Intent, at: datetime) -> None:
+        has_moved = intent.state is MoveState.MOVED
+        await audit.record_end(
+            conn, self._slug, intent.client_order_id, at=at, flag=Flag.OK if has_moved else Flag.NOTHING,
+            reason=REASONS[intent.state], detail=intent.reason, new_order_id=intent.new_order_id,
+            error=None if has_moved else intent.reason,
+        )  # fmt: skip
+
+    async def _tell(self, intent: Intent, symbol: str) -> None:
+        move, ctx = intent.move, self._ctx
+        facts = {"symbol": symbol, "lot": intent.lot_id, "old_stop": str(move.old_stop),
+                 "new_stop": str(move.stop_price), "intent": intent.client_order_id}  # fmt: skip
+        if intent.state is MoveState.MOVED:
+            ctx.log.info("stop.moved", **facts, order=intent.new_order_id)
+            ctx.emit(StopMoved(
+                at=ctx.clock.now(), lot_id=intent.lot_id, symbol=symbol, side=move.side, old_stop=move.old_stop,
+                new_stop=move.stop_price, new_order_id=intent.new_order_id or "",
+            ))  # fmt: skip
+        else:
+            ctx.log.warning("stop.not_moved", **facts, state=intent.state.value, reason=intent.reason)
+        note = {"op": "moved" if intent.state is MoveState.MOVED else "not_moved", "parent_id": intent.lot_id}
+        await notify(ctx.db, f"risk_channel_{self._slug}", msgspec.json.encode(note).decode())
+
+    async def _keep_back(self, decision: Decision, reason: Reason, detail: str) -> None:
+        self._ctx.log.info("stop.kept_back", symbol=decision.lot.symbol, reason=reason.value, detail=detail)
+        entry = entry_of(kept_back(decision, reason, detail), at=self._ctx.clock.now())
+        async with self._ctx.db.transaction() as conn:
+            await self._lease.check(conn)
+            await audit.record(conn, self._slug, [entry], within=self._within)
+
+    def _busy(self, lot_id: str, what: str) -> _Busy:
+        return _Busy(self.busy, lot_id, what)
+
+
+class _Busy:
+    """Notes that a lot's stop is on its way, for the length of a block."""
+
+    def __init__(self, busy: dict[str, str], lot_id: str, what: str) -> None:
+        self._busy, self._lot_id, self._what = busy, lot_id, what
+
+    def __enter__(self) -> None:
+        self._busy[self._lot_id] = self._what
+
+    def __exit__(self, *_: object) -> None:
+        self._busy.pop(self._lot_id, None)
+
+
+class Positions:
+    """The account's positions as the broker has them, asked for once for moves that are made together."""
+
+    def __init__(self, ctx: AccountContext) -> None:
+        self._ctx, self._turn = ctx, anyio.Lock()
+        self._known: dict[str, Position] = {}
+        self._asked_s: float | None = None
+
+    async def of(self, symbol: str) -> Position | None:
+        """Return a symbol's position, None if it is flat. Raises Transient and BrokerRefused."""
+        async with self._turn:
+            now_s = self._ctx.clock.monotonic()
+            if self._asked_s is None or now_s - self._asked_s > POSITIONS_S:
+                positions = await self._ctx.broker.positions(priority=Priority.WRITE)
+                self._known, self._asked_s = {position.symbol: position for position in positions}, now_s
+            return self._known.get(symbol)
+
+
+def _fence(clock: Clock, checked_s: float) -> Callable[[], None]:
+    """Return what keeps a request back that comes too late: by then another holder may act (a frozen process thaws)."""
+
+    def may_send() -> None:
+        late_s = clock.monotonic() - checked_s
+        if late_s > FENCE_S:
+            raise NotSent(f"the lease was checked {late_s:.1f} s ago (limit {FENCE_S:g} s)")
+
+    return may_send
+
+
+def _compared(now: MarketView, seen: MarketView) -> MarketView:
+    """Return the market now, compared with what the broker showed of it a moment ago."""
+    price: Decimal | None = seen.last_trade
+    return replace(now, last_trade=price)
