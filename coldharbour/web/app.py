@@ -75,6 +75,7 @@ def create_app(board: Board, assets: Assets) -> Application:
             title="Cold Harbour",
             version="1",
             description=DESCRIPTION,
+            use_handler_docstrings=True,
             path="/schema",
             render_plugins=[JsonRenderPlugin(path="/")],
         ),

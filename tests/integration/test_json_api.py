@@ -40,6 +40,11 @@ MINUTE = """
     insert into accounts.equity_intraday (destination, session_date, at, equity, profit, flows, cumulative_return,
         complete, source) values (%s, '2026-10-08', %s, %s, %s, %s, 0.01, true, 'live')
 """
+DECISION = """
+    insert into accounts.log_breakeven (destination, "timestamp", last_at, parent_id, symbol, side, moved_flag, reason,
+        detail, old_stop, new_stop, qty, entry_px, stop_order_id, is_action, evaluated_at, prices)
+    values (%s, now(), now(), %s, 'KO', 'Long', 'OK', 'moved', 'moved', 11, 11.99, 5, 12, 'stop', true, '{}', '{}')
+"""
 
 
 @pytest.fixture
@@ -169,6 +174,19 @@ async def test_key_figures_and_workers_are_told_as_they_stand(room: Room, api: h
     assert [(worker["kind"], worker["state"]) for worker in workers] == [("healing", "absent"), ("stream", "ready")]
 
 
+async def test_the_audit_is_told_in_pages_and_by_lot(room: Room, api: httpx.AsyncClient) -> None:
+    for lot in ("one", HOSTILE, "one", "one"):
+        await write(room, DECISION, (SLUG, lot))
+
+    page = await api.get("audit?limit=2&parent_id=one")
+    rest = await api.get(room.url + page.links["next"]["url"])
+    other = await api.get("audit", params={"parent_id": HOSTILE})
+
+    assert [row["new_stop"] for row in exact(page) + exact(rest)] == [Decimal("11.99")] * 3
+    assert "next" not in rest.links
+    assert [(row["parent_id"], row["reason"]) for row in exact(other)] == [(HOSTILE, "moved")]
+
+
 async def test_an_account_without_anything_has_empty_answers(api: httpx.AsyncClient) -> None:
     for name in ("positions", "positions_cached", "closed", "closed_cached", "equity", "equity?window=first_trade"):
         assert exact(await api.get(name)) == []
@@ -186,6 +204,8 @@ async def test_an_account_without_anything_has_empty_answers(api: httpx.AsyncCli
         ("closed?after=x", "after: take it from the Link header"),
         ("closed?after=WyI5OTk5LTEyLTMxVDIzOjU5OjU5LTIzOjAwIiwiIiwiIl0", "after: take it from the Link header"),
         ("closed?after=WyIyMDI2LTEwLTA4VDE2OjAwWiIsIlx1MDAwMCIsIiJd", "after: take it from the Link header"),
+        ("audit?parent_id=%00", "parent_id: no text has a NUL in it"),
+        ("audit?before=9223372036854775808", "before"),
         ("equity?window=0d", "window"),
         ("equity?window=30d%0A", "window"),
         ("equity_intraday?start=24", "start"),

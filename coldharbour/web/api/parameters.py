@@ -33,6 +33,12 @@ def window_begin(newest: date, days: int) -> date:
     return date.fromordinal(max(newest.toordinal() - days + 1, 1))
 
 
+def check_text(name: str, text: str | None) -> None:
+    """Raise ValidationException for a text that the database cannot hold."""
+    if text and "\0" in text:
+        raise ValidationException(f"{name}: no text has a NUL in it")
+
+
 def check_start(start: str) -> None:
     """Raise ValidationException unless this says where in a session to begin."""
     if not re.fullmatch(START[1:-1], start):

@@ -19,6 +19,8 @@ from coldharbour import store as kernel_store
 from coldharbour.errors import Transient
 from coldharbour.metrics import store as metrics_store
 from coldharbour.metrics.documents import LATEST
+from coldharbour.risk import store as risk_store
+from coldharbour.risk.audit import AuditRow
 from coldharbour.web.api import store
 from coldharbour.web.api.answers import Asked, Cache, answer, documented, tag_of, tagged, unavailable
 from coldharbour.web.api.model import ClosedTrade, EquityDay, Intraday, IntradayMeta, Position, Worker
@@ -27,6 +29,7 @@ from coldharbour.web.api.parameters import (
     WINDOW,
     begin_of,
     check_start,
+    check_text,
     cursor_of,
     days_of,
     read_cursor,
@@ -37,6 +40,7 @@ from coldharbour.web.contexts import Account, WorkerView, worker_views
 
 PAGE = 300
 LONGEST_PAGE = 1_000
+LARGEST_ID = 2**63 - 1
 
 
 def account_of(slug: FromPath[str], state: State) -> Account:
@@ -184,6 +188,33 @@ async def metrics(request: Asked, state: State, account: NamedDependency[Account
         return answer(request, await metrics_store.document(conn, account.slug, LATEST) or {})
 
 
+@get("/audit", responses=documented(list[AuditRow], "Decisions about stops, newest first.", errors=(400, 404, 503)))
+async def audit(
+    *,
+    request: Asked,
+    state: State,
+    account: NamedDependency[Account],
+    limit: Annotated[int, QueryParameter(ge=1, le=LONGEST_PAGE, description="How many at most.")] = PAGE,
+    before: Annotated[
+        int | None, QueryParameter(ge=1, le=LARGEST_ID, description="Only what was decided before the one of this id.")
+    ] = None,
+    parent_id: Annotated[str | None, QueryParameter(description="Only what was decided about this lot.")] = None,
+) -> Response[bytes]:
+    """Return a page of what was decided about stops and why, and what came of it.
+
+    One row spans evaluations that found the same. While there are more, `Link: <...>; rel="next"` is the address of
+    the next page.
+    """
+    check_text("parent_id", parent_id)
+    async with one_moment(state) as conn:
+        rows = await risk_store.audit_page(conn, account.slug, before, limit + 1, parent_id)
+    links = {}
+    if len(rows) > limit:
+        place = {"limit": limit, "before": rows[limit - 1].id} | ({"parent_id": parent_id} if parent_id else {})
+        links = {"next": f"/{account.slug}/api/audit?{urlencode(place)}"}
+    return answer(request, rows[:limit], links=links)
+
+
 @get("/workers", responses=documented(list[Worker], "The account's workers, then the installation's."))
 async def workers(request: Asked, state: State, account: NamedDependency[Account]) -> Response[bytes]:
     """Return how every worker does that should run for this account or for the whole installation."""
@@ -218,7 +249,7 @@ def _worker(slug: str, view: WorkerView) -> Worker:
 router = Router(
     path="/{slug:str}/api",
     route_handlers=[
-        positions, positions_cached, closed, closed_cached, equity, equity_intraday, metrics, workers,
+        positions, positions_cached, closed, closed_cached, equity, equity_intraday, metrics, audit, workers,
     ],
     dependencies={"account": Provide(account_of, sync_to_thread=False)},
     exception_handlers={Transient: unavailable, UndefinedTable: unavailable},
