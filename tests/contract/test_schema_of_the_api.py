@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio.to_thread
 import httpx
 import pytest
 import schemathesis
 from fakes.room import SLUG, open_room
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +34,7 @@ def ask_everything(url: str) -> set[str]:
     schema = schemathesis.openapi.from_url(f"{url}/schema").include(path_regex="/api/")
     asked = set()
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
         operation = result.ok()
         asked.add(operation.label)
 
@@ -39,7 +43,7 @@ def ask_everything(url: str) -> set[str]:
             max_examples=QUESTIONS_PER_ROUTE, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: schemathesis.Case[Any]) -> None:
             if "slug" in case.path_parameters and len(case.path_parameters["slug"]) % 2:
                 case.path_parameters["slug"] = SLUG
             case.call_and_validate(excluded_checks=[positive_data_acceptance])  # no schema tells a place from a word

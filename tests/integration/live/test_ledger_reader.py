@@ -142,7 +142,9 @@ async def test_a_transfer_without_a_price_gets_that_days_close_as_soon_as_it_is_
     assert not await reader.news()
 
 
-async def test_what_cannot_be_counted_is_left_out_and_what_can_in_part_is_named(lake: Lake, reader: LedgerReader) -> None:
+async def test_what_cannot_be_counted_is_left_out_and_what_can_in_part_is_named(
+    lake: Lake, reader: LedgerReader
+) -> None:
     await fill(lake, "good")
     await fill(lake, "timeless", transaction_time=None)
     await fill(lake, "homeless", order_id=None)
