@@ -29,7 +29,7 @@ class EquitySettings(BaseModel, frozen=True, extra="forbid"):
 async def keep_equity(ctx: AccountContext, cfg: EquitySettings) -> float:
     """Bring the daily rows to what is known now, write the running minute, and fill the minutes that were missed."""
     destination, now = ctx.destination, ctx.clock.now()
-    source = Source(ctx.db, destination.market, ctx.broker, ctx.alive)
+    source = Source(ctx.db, destination.market, ctx.broker, ctx.alive, ctx.prices.last)
     rules = Rules(
         performance=destination.performance_types,
         rf=cfg.risk_free_pct / 100 / SESSIONS_PER_YEAR,
@@ -44,19 +44,24 @@ async def keep_equity(ctx: AccountContext, cfg: EquitySettings) -> float:
         await minutes.mark_stale(days, now, news.moment)
     finally:  # the running minute waits for no broker
         is_written = await minutes.write_running(days, now)
+    _tell(ctx, news)
+    is_changed = is_written or news.changed > 0
+    if is_written and await daily.is_behind(news):  # the minute has what came meanwhile, and so shall the day
+        news = await daily.bring_up(days, now)
+        await minutes.mark_stale(days, now, news.moment)
+        _tell(ctx, news)
     filled = await minutes.fill(days, now)
     await minutes.prune(days, cfg.keep_minutes_days)
-    _tell(ctx, news, filled)
-    if news.changed or is_written or filled:
+    if filled:
+        ctx.log.info("equity.minutes_filled", minutes=filled)
+    if is_changed or filled:
         await notify(ctx.db, f"equity_channel_{destination.slug}", f'{{"session_date":"{days.all[-1]}"}}')
     return _until_next(ctx.clock.now(), cfg.interval_s)
 
 
-def _tell(ctx: AccountContext, news: News, filled: int) -> None:
+def _tell(ctx: AccountContext, news: News) -> None:
     for finding in news.findings:
         ctx.log.warning("equity.incomplete", finding=finding)
-    if filled:
-        ctx.log.info("equity.minutes_filled", minutes=filled)
 
 
 def _until_next(now: datetime, interval_s: float) -> float:
@@ -69,6 +74,12 @@ def register_workers() -> list[WorkerSpec]:
     """Offer the `equity` worker."""
     return [
         WorkerSpec(
-            kind="equity", settings=EquitySettings, run=keep_equity, every="interval_s", service="manage", stall_s=120
+            kind="equity",
+            settings=EquitySettings,
+            run=keep_equity,
+            every="interval_s",
+            service="manage",
+            stall_s=120,
+            uses_prices=True,
         )
     ]

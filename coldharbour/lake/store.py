@@ -40,6 +40,7 @@ ACTIVITY_COLUMNS = {
     "activity_date": "date", "symbol": "text", "side": "text", "qty": "numeric", "price": "numeric",
     "net_amount": "numeric", "order_id": "uuid", "status": "text", "source": "text",
 }  # fmt: skip
+FACTS = [name for name in ACTIVITY_COLUMNS if name != "source"]  # what an activity says, whoever tells it
 
 
 Telling = tuple[str, str, str]  # event, order id, execution id
@@ -196,6 +197,7 @@ UPSERT_ORDERS = sql.SQL("""
 """)
 
 # The rows as they stood before this statement are what conflicts are judged against: first come, first kept.
+# A fill that REST tells as the stream did is no news to those who follow revisions.
 UPSERT_ACTIVITIES = sql.SQL("""
     with incoming as materialized ({incoming}), conflicting as (
         insert into {quarantine} (destination, received_at, source, reason, raw)
@@ -212,7 +214,9 @@ UPSERT_ACTIVITIES = sql.SQL("""
     ), fills as (
         insert into {table} as stored (destination, {names})
         select %(slug)s, {incoming_names} from incoming where execution_id is not null
-        on conflict (destination, execution_id) do update set {assignments}, id = excluded.id, revision = default
+        on conflict (destination, execution_id) do update set {assignments}, id = excluded.id,
+            revision = case when ({told}) is distinct from ({told_again}) then pg_current_xact_id()
+                else stored.revision end
         where stored.source = 'stream' and excluded.source = 'rest'
         returning id, xmax = 0 as is_new, execution_id, order_id, symbol, side, qty, price, transaction_time
     ), others as (
@@ -301,6 +305,8 @@ class Statements:
             names=_names([*ACTIVITY_COLUMNS, "raw_json"]),
             incoming_names=_names([*ACTIVITY_COLUMNS, "raw_json"], "incoming."),
             assignments=_assignments([*ACTIVITY_COLUMNS, "raw_json"]),
+            told=_names(FACTS, "stored."),
+            told_again=_names(FACTS, "excluded."),
         )
         self.families = _compose(FAMILIES, orders=orders)
         self.place = _compose(PLACE, orders=orders)

@@ -21,7 +21,7 @@ class Activity(Protocol):
     """What these rules read of an activity; the broker's own value and `AccountActivity` both have it.
 
     net_amount: signed account currency. qty: shares; signed unless it is a fill, whose `side` gives the sign.
-    symbol, side, status: "" where there is none.
+    symbol, side, status: "" where there is none. created_at: when the broker booked it, UTC.
     """
 
     @property
@@ -44,6 +44,8 @@ class Activity(Protocol):
     def net_amount(self) -> Decimal | None: ...
     @property
     def status(self) -> str: ...
+    @property
+    def created_at(self) -> datetime | None: ...
 
 
 class AccountActivity(NamedTuple):
@@ -60,6 +62,7 @@ class AccountActivity(NamedTuple):
     net_amount: Decimal | None = None
     status: str = ""
     description: str = ""
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,17 @@ def day_of(activity: Activity) -> date | None:
         return activity.date
     at = activity.transaction_time
     return None if at is None else at.astimezone(NEW_YORK).date()
+
+
+def moment_of(activity: Activity) -> datetime | None:
+    """Return when an activity counts within its day, UTC; None where only the day is known.
+
+    That is its time, else when the broker booked it, if it did so on that New York day: what is booked later still
+    counts on its day, and no moment of that day saw it. Source: domain.md 6, 7 Intraday.
+    """
+    if activity.transaction_time is not None or activity.created_at is None:
+        return activity.transaction_time
+    return activity.created_at if activity.created_at.astimezone(NEW_YORK).date() == activity.date else None
 
 
 def problem_of(activity: Activity) -> str | None:

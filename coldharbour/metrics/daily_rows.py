@@ -22,6 +22,7 @@ from coldharbour.metrics.market import Source
 from coldharbour.metrics.market import store as market
 from coldharbour.metrics.market.closes import fetch_closes
 from coldharbour.metrics.market.days import Days, calendar_holes, session_days
+from coldharbour.metrics.market.newest import newest_prices
 from coldharbour.metrics.market.store import Span
 from coldharbour.metrics.model import DayEnd
 from coldharbour.sessions import MarketSession
@@ -50,11 +51,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a cycle brought. findings: new ones, to be logged. moment: the first of the running session with news."""
+    """What a look brought. findings: new ones, to be logged. moment: the first of the running session with news.
 
-    changed: int = 0
-    findings: tuple[str, ...] = ()
-    moment: datetime | None = None
+    seen: the revision up to which everything is in the rows.
+    """
+
+    changed: int
+    findings: tuple[str, ...]
+    moment: datetime | None
+    seen: int
 
 
 class DailyRows:
@@ -89,7 +94,12 @@ class DailyRows:
         await fetch_closes(self.source, needs, now)
         ends = await self._replay(days, books, start, closed_through)
         changed, news = await self._save(days, ends, start, mark, now)
-        return News(changed, tuple(news), change.moment)
+        return News(changed, tuple(news), change.moment, mark.floor)
+
+    async def is_behind(self, news: News) -> bool:
+        """Say whether the lake may hold what that look did not see."""
+        async with self._db.transaction() as conn:
+            return await lake.has_news(conn, self.slug, news.seen)
 
     async def _look(self, days: Days, now: datetime) -> tuple[lake.Mark, lake.Change]:
         running = days.begun(now)
@@ -143,7 +153,7 @@ class DailyRows:
         async with self._db.transaction() as conn:
             span = Span(books[0].session_date, books[-1].session_date)
             closes = await market.closes(conn, self.source.market, symbols, span)
-            now_paid = await store.market_prices(conn, self.slug)
+            now_paid = await newest_prices(conn, self.source, self.slug, symbols)
         for session in days.recent:
             if closed_through is None or session.session_date > closed_through:
                 _add_prices(closes, session, now_paid)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
 from coldharbour.activity_types import FILL, PERFORMANCE
 from coldharbour.broker.model import Bar
-from coldharbour.live.cash import Activity, cash_effect, counted_day, is_external, move_kind, share_effect
+from coldharbour.live.cash import Activity, cash_effect, counted_day, is_external, moment_of, move_kind, share_effect
 from coldharbour.live.model import ZERO, MoveKind
 from coldharbour.metrics.equity import split_prices, worth
 from coldharbour.metrics.model import DayEnd, IntradayPoint
+from coldharbour.sessions import NEW_YORK
 
 MINUTE: Final = timedelta(minutes=1)
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
+LAST_MINUTE: Final = time(19, 59)  # New York
 
 # Its start in UTC, and prices per share at its end: None of a symbol that has not traded in this session.
 Minute = tuple[datetime, Mapping[str, Decimal | None]]
@@ -34,11 +36,12 @@ def intraday_points(
 
     A position held over night is measured from its previous close, one opened since from its fills, and what was
     closed keeps what it made: all of that is the cash it moved and the worth of what is held now. minutes:
-    ascending. activities: in any order; those of days up to the opening's or behind the session's are left out, one
-    that has no time counts from the first minute. opening: the end of the session before, None at the very first.
-    A symbol without a price is worth what it was last known at, its previous close or a fill since, and makes the
-    minute incomplete unless it is None because it did not trade; with neither its value is left out, as in the
-    daily rows.
+    ascending. activities: in any order; those of days up to the opening's or behind the session's are left out. One
+    that has no moment (`moment_of`) counts from the first minute, and one of the session's evening in its last, as it
+    does in the daily row. opening: the end of the session before, None at the very first.
+    A symbol without a price is worth what it was last known at, its previous close or a fill or transfer since. It
+    makes the minute incomplete while it is held, unless it is None because it did not trade; with neither its value is
+    left out, as in the daily rows.
 
     equity, profit, flows: account currency, exact. cumulative_return:
     (1 + previous)*(1 + profit/previous equity) - 1, the previous one where that equity is not positive.
@@ -76,8 +79,9 @@ def _in_order(
     activities: Iterable[Activity], session_date: date, opening: DayEnd | None
 ) -> list[tuple[datetime, Activity]]:
     after = opening.point.session_date if opening else date.min
+    last = datetime.combine(session_date, LAST_MINUTE, NEW_YORK)
     counted = [
-        (activity.transaction_time or AT_ONCE, activity)
+        (min(moment_of(activity) or AT_ONCE, last), activity)
         for activity in activities
         if (day := counted_day(activity)) is not None and after < day <= session_date
     ]
@@ -111,6 +115,8 @@ class _Account:
             self.known[symbol] = activity.price
         elif move_kind(activity.activity_type) is MoveKind.TRANSFER:
             self.transferred[symbol] = self.transferred.get(symbol, ZERO) + shares
+            if activity.price is not None:
+                self.known.setdefault(symbol, activity.price)
         else:
             self.known = split_prices(self.known, self.held, {symbol: shares})
         self.held[symbol] = self.held.get(symbol, ZERO) + shares
@@ -124,7 +130,7 @@ class _Account:
         before = opening.point.deposit if opening else ZERO
         profit = equity - before - flows
         gained = float(profit / before) if before > 0 else 0.0
-        counted = [symbol for shares in (self.held, self.transferred) for symbol, qty in shares.items() if qty]
+        held, moved = ([symbol for symbol, qty in shares.items() if qty] for shares in (self.held, self.transferred))
         return IntradayPoint(
             session_date=session_date,
             at=at,
@@ -132,5 +138,5 @@ class _Account:
             profit=profit,
             flows=flows,
             cumulative_return=(opening.growth if opening else 1.0) * (1 + gained) - 1,
-            complete=all(symbol in told and symbol in prices for symbol in counted),
+            complete=all(symbol in told for symbol in held) and all(symbol in prices for symbol in (*held, *moved)),
         )

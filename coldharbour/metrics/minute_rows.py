@@ -23,6 +23,7 @@ from coldharbour.metrics.daily_rows import LIMIT_S, Rules
 from coldharbour.metrics.intraday import MINUTE, Minute, intraday_points, minutes_from_bars
 from coldharbour.metrics.market import Source
 from coldharbour.metrics.market.days import Days
+from coldharbour.metrics.market.newest import newest_prices
 from coldharbour.metrics.model import DayEnd, IntradayPoint
 from coldharbour.sessions import MarketSession
 
@@ -65,7 +66,7 @@ class MinuteRows:
         if begin is None:
             return False
         async with self._db.transaction() as conn:
-            prices = await store.market_prices(conn, self.slug)
+            prices = await newest_prices(conn, self.source, self.slug, begin.symbols)
         traded = {
             symbol: newest.price if newest.at >= begin.session.pre_open_utc else None
             for symbol, newest in prices.items()

@@ -38,16 +38,24 @@ def fill(
     )
 
 
-def cash(day: date | None, kind: str, amount: str, *, status: str = "executed", symbol: str = "") -> AccountActivity:
-    """Return an activity that moves cash on a day."""
-    return AccountActivity(f"{kind} {next(_ids)}", kind, None, day, symbol, net_amount=Decimal(amount), status=status)
+def cash(
+    day: date | None, kind: str, amount: str, *, status: str = "executed", symbol: str = "", booked: str | None = None
+) -> AccountActivity:
+    """Return an activity that moves cash on a day. booked: when the broker created it, as ISO text."""
+    return AccountActivity(
+        f"{kind} {next(_ids)}", kind, None, day, symbol, net_amount=Decimal(amount), status=status,
+        created_at=None if booked is None else datetime.fromisoformat(booked),
+    )  # fmt: skip
 
 
-def shares(day: date, kind: str, qty: str, symbol: str, amount: str = "0") -> AccountActivity:
+def shares(
+    day: date, kind: str, qty: str, symbol: str, amount: str = "0", *, price: str | None = None
+) -> AccountActivity:
     """Return an activity that moves shares on a day."""
     return AccountActivity(
-        f"{kind} {next(_ids)}", kind, None, day, symbol, qty=Decimal(qty), net_amount=Decimal(amount), status="executed"
-    )
+        f"{kind} {next(_ids)}", kind, None, day, symbol, qty=Decimal(qty), net_amount=Decimal(amount),
+        price=None if price is None else Decimal(price), status="executed",
+    )  # fmt: skip
 
 
 def prices(**by_symbol: str) -> dict[str, dict[date, Decimal]]:

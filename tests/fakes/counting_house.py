@@ -22,6 +22,7 @@ from coldharbour.broker import Broker, translate
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, open_database
 from coldharbour.destinations import Destination
+from coldharbour.feed.prices import Prices
 from coldharbour.lake.writer import Lake
 from coldharbour.live.cash import AccountActivity
 from coldharbour.sessions import NEW_YORK, MarketSession, Phase, session_of
@@ -54,6 +55,7 @@ class CountingHouse:
     past: MarketPast
     broker: Broker
     clock: StandingClock
+    prices: Prices
     cash_flow_types: tuple[str, ...] = ()
     logged: list[Any] = field(default_factory=list)
 
@@ -67,7 +69,7 @@ class CountingHouse:
         nothing: Any = ignore
         return AccountContext(
             db=self.db, clock=self.clock, random=Random(1), log=structlog.get_logger(), emit=nothing, alive=ignore,
-            wake=ignore, lag=ignore, destination=self._destination(), broker=self.broker, prices=nothing,
+            wake=ignore, lag=ignore, destination=self._destination(), broker=self.broker, prices=self.prices,
             market_db=self.db, lease=None, phase=lambda: Phase.REGULAR,
         )  # fmt: skip
 
@@ -145,6 +147,7 @@ def lake_json(activity: AccountActivity) -> bytes:
         "net_amount": None if activity.net_amount is None else str(activity.net_amount),
         "status": activity.status,
         "description": activity.description,
+        "created_at": activity.created_at.isoformat() if activity.created_at else None,
     }
     if activity.activity_type == "FILL":
         told["id"] = f"20261001000000000::{activity.id}"
@@ -158,4 +161,4 @@ async def open_counting_house(database_url: str, days: Sequence[date], at: datet
     async with open_database(database_url, name="test", clock=clock) as db, past.broker() as broker:
         async with db.transaction() as conn:
             await conn.execute("select accounts.ensure_partitions(%s)", [SLUG])
-        yield CountingHouse(db, past, broker, clock)
+        yield CountingHouse(db, past, broker, clock, Prices(clock))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Any
@@ -32,6 +32,7 @@ class MarketPast:
         self.closes: dict[str, dict[str, dict[datetime, str]]] = {DAILY: {}, MINUTELY: {}}
         self.refusals: dict[str, Refusal] = {}
         self.is_down = False
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None  # happens once, while bars are asked for
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     def close(self, day: date, **prices: str) -> None:
@@ -66,7 +67,7 @@ class MarketPast:
             transport=httpx.MockTransport(self._answer),
         )
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
         told = dict(request.url.params)
         self.asked.append((request.url.path, told))
         if self.is_down:
@@ -74,6 +75,9 @@ class MarketPast:
         if request.url.path == "/v2/calendar":
             days = [day for day in self.days if told["start"] <= str(day) <= told["end"]]
             return httpx.Response(200, json=[_day(day) for day in days])
+        if self.meanwhile is not None:
+            happens, self.meanwhile = self.meanwhile, None
+            await happens()
         wanted = told["symbols"].split(",")
         for name in (told["timeframe"], *wanted):
             if name in self.refusals:

@@ -15,7 +15,8 @@ from typing import Any
 from psycopg import AsyncConnection, sql
 from psycopg.rows import args_row
 
-from coldharbour.live.cash import AccountActivity, CashFlow
+from coldharbour.broker.translate import to_utc
+from coldharbour.live.cash import AccountActivity, CashFlow, moment_of
 from coldharbour.sessions import NEW_YORK
 
 CHUNK = 2_000  # rows: some 20 ms of translation, after which others have their turn
@@ -23,7 +24,8 @@ FLOW = [field.name for field in fields(CashFlow)]
 
 COLUMNS = sql.SQL("""
     id, activity_type, transaction_time, activity_date, coalesce(symbol, ''), coalesce(side, ''), qty, price,
-    net_amount, coalesce(status, '')
+    net_amount, coalesce(status, ''), case when activity_type <> 'FILL' then raw_json ->> 'description' end,
+    case when activity_type <> 'FILL' then raw_json ->> 'created_at' end
 """)
 DAY = sql.SQL("coalesce(activity_date, (transaction_time at time zone 'America/New_York')::date)")
 
@@ -87,7 +89,7 @@ async def keep_mark(conn: AsyncConnection, slug: str, reader: str, basis: str, f
 async def changed_flows(conn: AsyncConnection, slug: str, since: int) -> AsyncIterator[list[AccountActivity]]:
     """Yield, in chunks, the activities since a revision that are no fills, and the fills with something missing."""
     query = sql.SQL("""
-        select {columns}, coalesce(raw_json ->> 'description', '') from {table}
+        select {columns} from {table}
         where destination = %(slug)s and revision >= %(since)s::xid8 and (activity_type <> 'FILL'
             or symbol is null or side is null or qty is null or price is null or transaction_time is null)
     """).format(columns=COLUMNS, table=_table(slug))
@@ -99,17 +101,24 @@ async def change(
     conn: AsyncConnection, slug: str, since: int, *, after: date, through: date, begin: datetime
 ) -> Change:
     """Return what came since a revision. after, through: the days of `moment`; begin: the first it can be."""
-    query = sql.SQL("""
-        select min({day}), coalesce(bool_or(status in ('correct', 'canceled')), false),
-               min(greatest(coalesce(transaction_time, %(begin)s), %(begin)s))
-                   filter (where {day} > %(after)s and {day} <= %(through)s)
-        from {table} where destination = %(slug)s and revision >= %(since)s::xid8
-    """).format(day=DAY, table=_table(slug))
-    cursor = await conn.execute(
-        query, {"slug": slug, "since": str(since), "after": after, "through": through, "begin": begin}
-    )
-    row = await cursor.fetchone()
-    return Change(*row) if row else Change(None, False, None)
+    news = sql.SQL("from {} where destination = %(slug)s and revision >= %(since)s::xid8").format(_table(slug))
+    totals = sql.SQL("select min({day}), coalesce(bool_or(status in ('correct', 'canceled')), false) {news}")
+    recent = sql.SQL("select {columns} {news} and {day} > %(after)s and {day} <= %(through)s")
+    named = {"slug": slug, "since": str(since), "after": after, "through": through}
+    row = await (await conn.execute(totals.format(day=DAY, news=news), named)).fetchone()
+    moment: datetime | None = None
+    async for rows in _chunks(conn, recent.format(columns=COLUMNS, news=news, day=DAY), named):
+        earliest = min(max(begin, moment_of(activity) or begin) for activity in rows)
+        moment = earliest if moment is None else min(moment, earliest)
+    first_day, corrected = row or (None, False)
+    return Change(first_day, corrected, moment)
+
+
+async def has_news(conn: AsyncConnection, slug: str, since: int) -> bool:
+    """Return whether an activity came at a revision, or later."""
+    query = sql.SQL("select exists (select from {} where destination = %s and revision >= %s::xid8)")
+    row = await (await conn.execute(query.format(_table(slug)), [slug, str(since)])).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def first_day(conn: AsyncConnection, slug: str) -> date | None:
@@ -191,7 +200,20 @@ def _midnight(day: date) -> datetime:
 async def _chunks(
     conn: AsyncConnection, query: sql.Composed, parameters: dict[str, Any]
 ) -> AsyncIterator[list[AccountActivity]]:
-    async with conn.cursor("activities", row_factory=args_row(AccountActivity)) as cursor:
+    async with conn.cursor("activities", row_factory=args_row(_activity)) as cursor:
         await cursor.execute(query, parameters)
         while rows := await cursor.fetchmany(CHUNK):
             yield rows
+
+
+def _activity(*row: Any) -> AccountActivity:
+    *known, description, created_at = row
+    return AccountActivity._make((*known, description or "", _booked_at(created_at) if created_at else None))
+
+
+def _booked_at(text: str) -> datetime | None:
+    """Return when the broker says that it booked an activity; None for what cannot be read."""
+    try:
+        return to_utc(text)
+    except ValueError:
+        return None

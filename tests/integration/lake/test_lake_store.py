@@ -185,6 +185,19 @@ async def test_a_row_keeps_the_moment_it_was_first_seen_and_gets_a_new_revision_
     assert int(after["revision"]) > int(before["revision"])
 
 
+async def test_a_fill_that_rest_tells_as_the_stream_did_keeps_its_revision(lake: Lake) -> None:
+    event = update_json("fill", order_json("entry", status="filled"), execution="e", qty="10", price="62.10")
+    await lake.write_frames([frame(event)])
+    [by_stream] = await rows(lake, "raw_activities", without=())
+    same = fill_json("e", id=by_stream["id"], transaction_time=event["data"]["timestamp"], qty="10", price="62.1")
+
+    await lake.write_activities([activity(same)])
+    [by_rest] = await rows(lake, "raw_activities", without=())
+
+    assert (by_stream["source"], by_rest["source"]) == ("stream", "rest")
+    assert by_rest["revision"] == by_stream["revision"]
+
+
 async def test_news_are_changes_and_not_the_second_telling_of_one(lake: Lake) -> None:
     state = order_json("a", at=1)
 

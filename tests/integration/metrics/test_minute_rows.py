@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -109,6 +110,26 @@ class TestTheRunningMinute:
 
         assert await house.column("select at from accounts.equity_intraday_paper where source = 'live'") == []
 
+    async def test_a_move_that_no_row_shows_yet_counts(self, house: CountingHouse) -> None:
+        await house.hold("KO", "64.5", thursday("12:00"), qty="100")
+        house.prices.seed("KO", Decimal("64.503"), thursday("12:00:20"))
+
+        await house.count_equity(thursday("12:00:30"))
+
+        [daily] = await house.column("select deposit from accounts.equity_full_paper where session_date = %s", THURSDAY)
+        assert await equity_of(house, "12:00") == [daily] == money("10450.3")
+
+    async def test_what_comes_while_the_days_are_made_is_in_the_minute_and_in_the_day(
+        self, house: CountingHouse
+    ) -> None:
+        await house.hold("KO", "64.5", thursday("12:00"), qty="100")
+        house.past.meanwhile = partial(house.record, cash(THURSDAY, "CSD", "250"))
+
+        await house.count_equity(thursday("12:00:30"))
+
+        [daily] = await house.column("select deposit from accounts.equity_full_paper where session_date = %s", THURSDAY)
+        assert await equity_of(house, "12:00") == [daily] == money(10_700)
+
     async def test_it_waits_for_no_broker(self, house: CountingHouse) -> None:
         await house.count_equity(thursday("09:00"))
         await house.hold("KO", "64", thursday("12:00"), qty="100")
@@ -200,6 +221,19 @@ class TestMissedMinutes:
 
 
 class TestWhatBecomesKnownLate:
+    async def test_a_deposit_makes_only_the_minutes_since_it_was_booked_again(self, house: CountingHouse) -> None:
+        await house.hold("KO", "63", thursday("12:00"), qty="100")
+        for minute in ("12:00", "12:01", "12:02"):
+            await house.count_equity(thursday(f"{minute}:30"))
+
+        await house.record(cash(THURSDAY, "CSD", "250", booked="2026-10-08T16:01:40Z"))
+        await house.count_equity(thursday("12:03:30"))
+
+        rows = await minutes(house)
+        stale = [rows[f"08 {wall}"]["stale"] for wall in ("12:00", "12:01", "12:02", "12:03")]
+        assert stale == [False, True, True, False]
+        assert await equity_of(house, "11:40", "12:00", "12:03") == money(10_300, 10_300, 10_550)
+
     async def test_a_late_fill_makes_its_minutes_again_from_bars(self, house: CountingHouse) -> None:
         house.past.minute(thursday("11:00"), KO="64", TSLA="200")
         house.past.minute(thursday("11:10"), KO="64", TSLA="203")

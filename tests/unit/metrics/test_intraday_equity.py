@@ -96,6 +96,25 @@ class TestAWorkedSession:
         assert [point.equity, point.profit, point.flows] == money(11_150, 50, 1_000)
         assert point.cumulative_return == pytest.approx(50 / 10_100, abs=1e-15)
 
+    @pytest.mark.parametrize(
+        ("booked", "counted_from"),
+        [
+            ("2026-10-06T13:31:20Z", 1),  # within the minute of 13:31
+            ("2026-10-06T23:50:00Z", 3),  # 19:50 in New York
+            ("2026-10-07T01:00:00Z", 3),  # 21:00, behind the session: its last minute has it, as the day's row does
+            ("2026-10-07T06:10:00Z", 0),  # the night after, of which only the day counts
+        ],
+    )
+    def test_a_deposit_counts_from_when_it_was_booked_on_its_day(
+        self, opening: DayEnd | None, booked: str, counted_from: int
+    ) -> None:
+        at = [*minutes(TUESDAY, "13:30", 3), *minutes(TUESDAY, "23:59", 1)]  # the last is 19:59 in New York
+        told = [(minute, prices_now) for minute in at for prices_now in [{"KO": Decimal(61)}]]
+
+        points = list(intraday_points(TUESDAY, told, [cash(TUESDAY, "CSD", "500", booked=booked)], opening))
+
+        assert equities(points) == money(*([10_100] * counted_from + [10_600] * (4 - counted_from)))
+
     def test_a_deposit_of_the_weekend_is_there_when_the_next_session_begins(self) -> None:
         opening = end_of(FRIDAY, BEFORE, CLOSES)
 
@@ -162,6 +181,23 @@ class TestPrices:
         [point] = intraday_points(TUESDAY, priced("08:00", {}), sold, opening)
 
         assert (point.equity, point.complete) == (Decimal(10_300), True)
+
+    def test_shares_transferred_away_need_no_price_of_the_minute(self, opening: DayEnd | None) -> None:
+        gone = [shares(TUESDAY, "ACATS", "-100", "KO")]
+
+        [point] = intraday_points(TUESDAY, priced("08:00", {}), gone, opening)
+
+        assert (point.equity, point.flows, point.complete) == (Decimal(4_000), Decimal(-6_100), True)
+
+    def test_shares_that_came_and_went_within_a_session_are_worth_what_their_transfer_says(
+        self, opening: DayEnd | None
+    ) -> None:
+        moves = [shares(TUESDAY, "ACATS", qty, "TSLA", price="200") for qty in ("5", "-2")]
+        sold = fill(TUESDAY, "sell", "3", "TSLA", "210", at="08:00:01")
+
+        [point] = intraday_points(TUESDAY, priced("08:00", {"KO": "61"}), [*moves, sold], opening)
+
+        assert (point.equity, point.flows, point.complete) == (Decimal(10_730), Decimal(630), True)
 
     def test_bars_give_every_minute_the_newest_close_so_far(self) -> None:
         asked = ["KO", "MSFT"]
