@@ -128,6 +128,7 @@ def load(config: Path) -> Loaded:
         for value in (d.key_id, d.secret)
         if not d.simulated
     ]
+    secrets += [value.get_secret_value() for value in configuration.password_hashes.values()]
     log.configure(configuration.settings.log, secrets)
     return Loaded(configuration, loader.load_plugins(configuration))
 

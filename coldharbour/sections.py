@@ -44,11 +44,31 @@ class LogSettings(Section):
     )
 
 
+class AuthSettings(Section):
+    """Who may see the pages."""
+
+    mode: Literal["none", "password", "proxy", "cloudflare"] = Field(
+        "none", description="How a visitor proves who they are; without a proof only this machine is served."
+    )
+    users: tuple[str, ...] = Field(("operator",), description="Who may log in with a password.")
+    session_idle_s: float = Field(3_600, gt=0, description="Seconds without a request or open page that end a login.")
+    session_limit_s: float = Field(43_200, gt=0, description="Seconds after which a login ends in any case.")
+    proxies: tuple[str, ...] = Field((), description="Addresses or networks of proxies whose headers are believed.")
+    user_header: str = Field("X-Forwarded-User", description="Header in which those proxies name the visitor.")
+    team: str = Field("", description="Cloudflare Access: the team, as in https://<team>.cloudflareaccess.com.")
+    audience: str = Field("", description="Cloudflare Access: the audience tag of the application.")
+
+
 class WebSettings(Section):
     """Where the pages are served."""
 
     host: str = Field("127.0.0.1", description="Address to bind; only loopback is served without a login.")
     port: int = Field(5000, ge=0, le=65535, description="TCP port; the environment's PORT wins.")
+    origins: tuple[str, ...] = Field(
+        (), description="Where browsers reach the pages besides loopback, such as https://room.example.org."
+    )
+    actions: bool = Field(False, description="Offer the buttons that change something; the pages only show otherwise.")
+    auth: AuthSettings = AuthSettings()
 
 
 class FeedSettings(Section):

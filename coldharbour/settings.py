@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,10 +23,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from coldharbour.access import access_problems, password_hashes
 from coldharbour.destinations import Destination, resolve, secret_text, slug_problems
 from coldharbour.errors import BadConfig
 from coldharbour.sections import (
     ENV_PREFIX,
+    AuthSettings,
     DatabaseSettings,
     DestinationSettings,
     FeedSettings,
@@ -55,11 +57,15 @@ DESTINATION_VARIABLES = {
 
 
 class Configuration(BaseModel, frozen=True, arbitrary_types_allowed=True):
-    """A loaded and checked configuration: the settings, their file, and the destinations with their secrets."""
+    """A loaded and checked configuration: the settings, their file, and the destinations with their secrets.
+
+    password_hashes: by account, of those who may log in to the pages.
+    """
 
     file: Path
     settings: Settings
     destinations: tuple[Destination, ...]
+    password_hashes: Mapping[str, SecretStr] = {}
 
     def destination(self, name: str) -> Destination:
         """Return the destination with this TOML key, slug or name. Raises BadConfig if there is none."""
@@ -90,9 +96,11 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Configuration:
         problems.append(f"{file}: destinations: none configured: add a table [destinations.<name>]")
     destinations = [resolve(file, key, settings, environ, problems) for key in settings.destinations]
     problems += slug_problems(file, destinations)
+    problems += access_problems(file, settings.web)
+    hashes = password_hashes(file, settings.web.auth, environ, problems)
     if problems:
         raise BadConfig(problems)
-    return Configuration(file=file, settings=settings, destinations=tuple(destinations))
+    return Configuration(file=file, settings=settings, destinations=tuple(destinations), password_hashes=hashes)
 
 
 def plugin_settings(file: Path) -> PluginSettings:
@@ -200,6 +208,8 @@ def _known_keys(path: list[str]) -> Iterable[str]:
         "database": DatabaseSettings, "log": LogSettings, "web": WebSettings, "feed": FeedSettings,
         "plugins": PluginSettings, "simulator": SimulatorSettings, "destinations": DestinationSettings,
     }  # fmt: skip
+    if path[:2] == ["web", "auth"]:
+        return AuthSettings.model_fields
     return (models.get(path[0], Settings) if path else Settings).model_fields
 
 

@@ -1,4 +1,4 @@
-"""The pages as a worker of the installation, and the command that serves them alone."""
+"""The pages as a worker of the installation, and the commands that serve them alone and hash a password for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from coldharbour import cli as commands
 from coldharbour.hookspecs import WorkerSpec, hookimpl
+from coldharbour.web.access.passwords import SHORTEST, hash_password
 from coldharbour.web.app import serve_web
 
 
@@ -33,7 +34,7 @@ def register_workers() -> list[WorkerSpec]:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    """Add `coldharbour web`."""
+    """Add `coldharbour web` and `coldharbour password`."""
 
     @cli.command()
     @commands.config_option
@@ -41,3 +42,12 @@ def register_commands(cli: click.Group) -> None:
         """Serve the pages alone, until Ctrl-C or SIGTERM."""
         loaded = commands.load(config)
         loaded.run_workers(loaded.select(services=["web"]), name="web")
+
+    @cli.command()
+    @click.option("--user", default="operator", show_default=True, help="Who will log in with it.")
+    def password(user: str) -> None:
+        """Ask for a password and print its hash as the variable that [web.auth] reads; nothing is stored."""
+        wanted = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        if len(wanted) < SHORTEST:
+            raise click.UsageError(f"a password has at least {SHORTEST} characters")
+        click.echo(f"WEB_PASSWORD_HASH_{user.upper()}='{hash_password(wanted)}'")

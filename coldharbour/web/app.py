@@ -1,6 +1,6 @@
 """The web worker: binds the address, serves the pages in this process, and ends within a second.
 
-Owns the server's life; the board owns what it shows. Never serves anything but loopback: there is no login.
+Owns the server's life; the board owns what it shows, the door who may see it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from pydantic import BaseModel
 
+from coldharbour.access import access_problems
 from coldharbour.accounts import SystemContext
 from coldharbour.errors import BadConfig, NeedsOperator
 from coldharbour.sections import WebSettings
 from coldharbour.web import pages, probes
+from coldharbour.web.access import login
+from coldharbour.web.access.door import Door, open_door
 from coldharbour.web.api import routes as api
 from coldharbour.web.api.answers import Cache
 from coldharbour.web.api.model import DESCRIPTION
@@ -31,7 +34,7 @@ from coldharbour.web.assets import Assets, load_assets
 from coldharbour.web.board import Board
 from coldharbour.web.events import SEND_LIMIT_S, Streams
 from coldharbour.web.fragments import Fragments
-from coldharbour.web.guard import Application, Guard, is_loopback
+from coldharbour.web.guard import Application, Guard
 
 MAX_STREAMS = 64
 LAST_WORDS_S = 0.3  # at the end, what an open connection may take to receive the rest
@@ -43,13 +46,17 @@ async def serve_web(
 ) -> None:
     """Serve the pages at [web] host and port until cancelled.
 
-    Raises BadConfig for an address that is not loopback or missing scripts, NeedsOperator for a port in use.
+    Raises BadConfig for an address that anybody could read or missing scripts, NeedsOperator for a port in use.
     """
-    with bound_socket(ctx.configuration.settings.web) as listening:
+    configuration, web = ctx.configuration, ctx.configuration.settings.web
+    if problems := [*access_problems(configuration.file, web)]:
+        raise BadConfig(problems)
+    with bound_socket(web) as listening:
         assets = load_assets()
         streams = Streams(MAX_STREAMS)
-        board = Board(ctx, Fragments(assets), streams)
-        server = Server(create_app(board, assets), streams)
+        fragments = Fragments(assets, actions=web.actions, login=web.auth.mode == "password")
+        board = Board(ctx, fragments, streams)
+        server = Server(create_app(board, assets, open_door(configuration, ctx.db, ctx.clock)), streams)
         async with anyio.create_task_group() as tasks:
             await tasks.start(board.run)
             tasks.start_soon(server.run_shielded, listening)
@@ -62,15 +69,15 @@ async def serve_web(
                 server.should_exit = True
 
 
-def create_app(board: Board, assets: Assets) -> Application:
+def create_app(board: Board, assets: Assets, door: Door) -> Application:
     """Return the whole application (ASGI), its door outermost."""
     streams = [pages.stream_of(board, page) for page in board.pages]
     application = Litestar(
         route_handlers=[
             pages.overview, pages.dashboard, pages.partial, pages.static, *streams,
-            probes.healthz, probes.readyz, probes.metrics, api.router,
+            probes.healthz, probes.readyz, probes.metrics, api.router, login.router,
         ],
-        state=State({"board": board, "assets": assets, "cache": Cache()}),
+        state=State({"board": board, "assets": assets, "cache": Cache(), "door": door}),
         openapi_config=OpenAPIConfig(
             title="Cold Harbour",
             version="1",
@@ -81,7 +88,7 @@ def create_app(board: Board, assets: Assets) -> Application:
         ),
         logging_config=None,
     )  # fmt: skip
-    return Guard(application)
+    return Guard(application, door)
 
 
 class Server(uvicorn.Server):
@@ -132,11 +139,10 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def bound_socket(web: WebSettings) -> Iterator[socket.socket]:
-    """Bind the configured loopback address, and close it after the block.
+    """Bind the configured address, and close it after the block.
 
-    Raises BadConfig for any other address, NeedsOperator if the port is taken or may not be bound.
+    Raises NeedsOperator if the port is taken or may not be bound.
     """
-    check_address(web)
     family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:  # or asyncio leaves Nagle on
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -152,15 +158,6 @@ def bound_socket(web: WebSettings) -> Iterator[socket.socket]:
             ) from error
         listening.setblocking(False)
         yield listening
-
-
-def check_address(web: WebSettings) -> None:
-    """Raise BadConfig unless the pages are bound to loopback."""
-    if not is_loopback(web.host):
-        raise BadConfig(
-            [f"web.host: {web.host!r} is not a loopback address: the pages have no login yet, so use 127.0.0.1"],
-            hint="to reach them from elsewhere, forward the port: ssh -L 5000:127.0.0.1:5000 <host>",
-        )
 
 
 def url_of(listening: socket.socket) -> str:

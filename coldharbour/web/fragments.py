@@ -44,9 +44,11 @@ OPERATIONS = ("reach", "workers", "gaps", "journal", "tape")
 class Fragments:
     """Renders the pages' templates."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, *, actions: bool = False, login: bool = False) -> None:
+        """actions, login: whether the pages offer buttons that change something, and a way out."""
+        self._offers = {"actions": actions, "login": login}
         self._environment = _environment(PackageLoader(TEMPLATES_PACKAGE, ""))
-        self._environment.globals["asset"] = assets.url
+        self._environment.globals |= {"asset": assets.url, "offers": self._offers}
         self._panel_environments: dict[str, Environment] = {}
 
     def overview(self, accounts: Iterable[Account], parts: Mapping[str, Markup]) -> str:
@@ -56,6 +58,10 @@ class Fragments:
     def dashboard(self, account: Account, panels: Sequence[PanelSpec], parts: Mapping[str, Markup]) -> str:
         """Return the page of one account, put together from its parts as they are now."""
         return self._render("pages/dashboard.html", account=account, panels=panels, part=parts.__getitem__)
+
+    def page(self, template: str, **context: Any) -> str:
+        """Return a page that stands by itself, such as the login."""
+        return self._render(template, **context)
 
     def head(self, view: AccountView) -> Markup:
         """Return how an account does in a line: its workers and its market."""
@@ -124,7 +130,9 @@ class Fragments:
     def _panel_environment(self, package: str) -> Environment:
         # One per plugin, made at first use: a broken package shows in its panel, and none shadows our templates.
         if package not in self._panel_environments:
-            self._panel_environments[package] = _environment(PackageLoader(package, "templates"))
+            environment = _environment(PackageLoader(package, "templates"))
+            environment.globals["offers"] = self._offers
+            self._panel_environments[package] = environment
         return self._panel_environments[package]
 
 

@@ -99,6 +99,9 @@
   document.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 0 && connection(false)());
   document.addEventListener("htmx:sse:after:connection", connection(true));
   document.addEventListener("htmx:sse:error", connection(false));
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+  });
   document.addEventListener("htmx:sse:close", connection(false));
   document.addEventListener("htmx:sse:after:message", () => {
     readPulses();

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -157,8 +157,14 @@ async def open_room(
     panels: Sequence[PanelSpec] = (),
     port: int = 0,
     pages_conninfo: str = "",
+    web: WebSettings | None = None,
+    hashes: Mapping[str, SecretStr] = {},
 ) -> AsyncIterator[Room]:
-    """Run the web worker for one account. pages_conninfo: another way to the same database, for the worker."""
+    """Run the web worker for one account.
+
+    pages_conninfo: another way to the same database, for the worker. web: its settings, but for the port. hashes: the
+    passwords of those who may log in.
+    """
     await anyio.to_thread.run_sync(upgrade, conninfo, (), (SLUG,))
     ended = anyio.Event()
     async with (
@@ -166,7 +172,7 @@ async def open_room(
         open_database(pages_conninfo or conninfo, name="web") as pages_db,
         anyio.create_task_group() as tasks,
     ):
-        ctx = context(pages_db, name=name, panels=panels, port=port)
+        ctx = context(pages_db, name=name, panels=panels, port=port, web=web, hashes=hashes)
 
         async def work(*, task_status: TaskStatus[anyio.CancelScope]) -> None:
             with anyio.CancelScope() as scope:
@@ -191,6 +197,8 @@ def context(
     panels: Sequence[PanelSpec] = (),
     host: str = "127.0.0.1",
     port: int = 0,
+    web: WebSettings | None = None,
+    hashes: Mapping[str, SecretStr] = {},
 ) -> SystemContext:
     """Return the context of a web worker for one account with the workers KINDS."""
 
@@ -211,7 +219,7 @@ def context(
         simulated=False,
         requests_per_min=200,
     )
-    settings = Settings(web=WebSettings(host=host, port=port))
+    settings = Settings(web=(web or WebSettings(host=host)).model_copy(update={"port": port}))
     emit: Any = ignore
     return SystemContext(
         db=db,
@@ -222,7 +230,9 @@ def context(
         alive=ignore,
         wake=ignore,
         lag=ignore,
-        configuration=Configuration(file=Path("room.toml"), settings=settings, destinations=(destination,)),
+        configuration=Configuration(
+            file=Path("room.toml"), settings=settings, destinations=(destination,), password_hashes=hashes
+        ),
         registry=_registry(destination, panels),
     )
 
