@@ -92,6 +92,56 @@ class MovesDisarmed(Event, frozen=True):
     reason: str
 
 
+class PositionUnprotected(Event, frozen=True):
+    """Shares have no live stop. parent_id: the lot's, None for shares that none of our lots has. qty: how many.
+
+    reason: one word of `coldharbour.risk.protection.model.Reason`. exposed_s: seconds so far.
+    """
+
+    symbol: str
+    parent_id: str | None
+    side: str
+    qty: Decimal
+    reason: str
+    exposed_s: float
+
+
+class PositionProtected(Event, frozen=True):
+    """What was unprotected has a live stop for all its shares again, or is closed. exposed_s: seconds in all."""
+
+    symbol: str
+    parent_id: str | None
+    exposed_s: float
+
+
+class StopExpiring(Event, frozen=True):
+    """A lot's earliest leg ends soon; told once a day. days_left: whole days."""
+
+    symbol: str
+    parent_id: str
+    days_left: int
+    expires_at: datetime
+
+
+class LossLimitReached(Event, frozen=True):
+    """A day's loss reached a limit, which is latched now. stage: warn or halt. limit: the loss that it allows.
+
+    day_pnl, baseline: result since the previous close without cash flows, and equity then. Account currency.
+    """
+
+    stage: str
+    day_pnl: Decimal
+    baseline: Decimal
+    limit: Decimal
+
+
+class LossLimitReset(Event, frozen=True):
+    """Somebody reset latched limits. stages: which, by commas. by: who."""
+
+    stages: str
+    by: str
+
+
 class WorkerFailed(Event, frozen=True):
     """A worker failed and will be tried again."""
 
@@ -143,6 +193,11 @@ AnyEvent = (
     | DriftResolved
     | StopMoved
     | MovesDisarmed
+    | PositionUnprotected
+    | PositionProtected
+    | StopExpiring
+    | LossLimitReached
+    | LossLimitReset
     | WorkerFailed
     | WorkerParked
     | WorkerGaveUp

@@ -33,9 +33,10 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """Why nothing can be said of a day's loss now."""
+    """Why nothing can be said of a day's loss now. spoils: minutes that have begun by now prove nothing later."""
 
     why: str
+    spoils: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +50,45 @@ class Latch:
     day_pnl: Decimal
     baseline: Decimal
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """The newest minute of equity. profit: since the previous close, cash flows excluded. baseline: equity then.
+
+    stalest, stalest_at: the open symbol whose price is the oldest, or has none. is_certain: complete and not stale.
+    """
+
+    session_date: date
+    at: datetime
+    profit: Decimal
+    baseline: Decimal
+    is_certain: bool
+    stalest: str | None
+    stalest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a session stands, as it is kept. blind: why nothing can be said now, "" while it can.
+
+    The result is what was certain last. blind_at: the newest look that saw wrong prices. is_limited: whether any limit
+    is set.
+    """
+
+    destination: str
+    session_date: date | None = None
+    day_pnl: Decimal | None = None
+    baseline: Decimal | None = None
+    as_of: datetime | None = None
+    blind: str = ""
+    blind_since: datetime | None = None
+    blind_at: datetime | None = None
+    is_limited: bool = False
+
+    @property
+    def day(self) -> Day | None:
+        """What was certain last, None before anything was."""
+        if self.session_date is None or self.day_pnl is None or self.baseline is None or self.as_of is None:
+            return None
+        return Day(session_date=self.session_date, day_pnl=self.day_pnl, baseline=self.baseline, as_of=self.as_of)

@@ -6,49 +6,16 @@ A destination is a slug, or "" for all accounts together. Reads the newest minut
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from decimal import Decimal
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
-from coldharbour.risk.losses.model import Blind, Day, Latch, Stage
+from coldharbour.risk.losses.model import Latch, Minute, Stage, Watch
 
 TOGETHER = ""  # the destination of all accounts together
-
-
-@dataclass(frozen=True, slots=True)
-class Minute:
-    """The newest minute of equity. stalest, stalest_at: the open symbol whose price is the oldest, or has none."""
-
-    session_date: date
-    at: datetime
-    profit: Decimal
-    baseline: Decimal
-    is_certain: bool
-    stalest: str | None
-    stalest_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """How a session stands. blind: why nothing can be said now, "" while it can; the rest was certain last."""
-
-    destination: str
-    session_date: date | None
-    day_pnl: Decimal | None
-    baseline: Decimal | None
-    as_of: datetime | None
-    blind: str
-    blind_since: datetime | None
-
-    @property
-    def day(self) -> Day | None:
-        """What was certain last, None before anything was."""
-        if self.session_date is None or self.day_pnl is None or self.baseline is None or self.as_of is None:
-            return None
-        return Day(session_date=self.session_date, day_pnl=self.day_pnl, baseline=self.baseline, as_of=self.as_of)
 
 
 async def newest_minute(conn: AsyncConnection, slug: str) -> Minute | None:
@@ -76,7 +43,7 @@ async def watches(conn: AsyncConnection, destinations: Sequence[str]) -> list[Wa
     async with conn.cursor(row_factory=class_row(Watch)) as cur:
         await cur.execute(
             """
-            select destination, session_date, day_pnl, baseline, as_of, blind, blind_since
+            select destination, session_date, day_pnl, baseline, as_of, blind, blind_since, blind_at, is_limited
             from accounts.loss_watch where destination = any(%s) order by destination
             """,
             [list(destinations)],
@@ -84,36 +51,20 @@ async def watches(conn: AsyncConnection, destinations: Sequence[str]) -> list[Wa
         return await cur.fetchall()
 
 
-async def save_watch(conn: AsyncConnection, destination: str, seen: Day | Blind, now: datetime) -> bool:
-    """Write how a session stands; what was certain stays beside blindness. Return whether anything changed."""
-    day, blind = (None, seen.why) if isinstance(seen, Blind) else (seen, "")
-    cursor = await conn.execute(
+async def save_watch(conn: AsyncConnection, watch: Watch) -> None:
+    """Write how a session stands."""
+    await conn.execute(
         """
-        insert into accounts.loss_watch as known
-            (destination, session_date, day_pnl, baseline, as_of, blind, blind_since)
-        values (%(destination)s, %(session)s, %(day_pnl)s, %(baseline)s, %(as_of)s, %(blind)s,
-                case when %(blind)s <> '' then %(now)s::timestamptz end)
-        on conflict (destination) do update set
-            session_date = coalesce(excluded.session_date, known.session_date),
-            day_pnl = coalesce(excluded.day_pnl, known.day_pnl),
-            baseline = coalesce(excluded.baseline, known.baseline),
-            as_of = coalesce(excluded.as_of, known.as_of), blind = excluded.blind,
-            blind_since = case when excluded.blind <> '' then coalesce(known.blind_since, excluded.blind_since) end
-        where known.blind <> excluded.blind or (excluded.as_of is not null and (known.session_date, known.day_pnl,
-            known.baseline, known.as_of) is distinct from (excluded.session_date, excluded.day_pnl,
-            excluded.baseline, excluded.as_of))
+        insert into accounts.loss_watch (destination, session_date, day_pnl, baseline, as_of, blind, blind_since,
+            blind_at, is_limited)
+        values (%(destination)s, %(session_date)s, %(day_pnl)s, %(baseline)s, %(as_of)s, %(blind)s, %(blind_since)s,
+            %(blind_at)s, %(is_limited)s)
+        on conflict (destination) do update set session_date = excluded.session_date, day_pnl = excluded.day_pnl,
+            baseline = excluded.baseline, as_of = excluded.as_of, blind = excluded.blind,
+            blind_since = excluded.blind_since, blind_at = excluded.blind_at, is_limited = excluded.is_limited
         """,
-        {
-            "destination": destination,
-            "session": day.session_date if day else None,
-            "day_pnl": day.day_pnl if day else None,
-            "baseline": day.baseline if day else None,
-            "as_of": day.as_of if day else None,
-            "blind": blind,
-            "now": now,
-        },
+        asdict(watch),
     )
-    return cursor.rowcount > 0
 
 
 async def latches(conn: AsyncConnection) -> list[Latch]:

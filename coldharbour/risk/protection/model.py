@@ -59,9 +59,9 @@ class OrderState:
     order_class: str
     status: str
     remaining: Decimal | None
-    parent_id: str | None = None
+    updated_at: datetime
     submitted_at: datetime | None = None
-    updated_at: datetime | None = None
+    parent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +85,12 @@ class Exposure:
     qty: Decimal
     reason: Reason
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """An exposure that is kept. found_at: when a look saw it first. raised_at: when it became an alarm, None before."""
+
+    exposure: Exposure
+    found_at: datetime
+    raised_at: datetime | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +17,9 @@ from psycopg.rows import class_row, kwargs_row
 from coldharbour.live.lineage import OCO, STOPS
 from coldharbour.live.liveness import ENDED_AT
 from coldharbour.live.model import Side
-from coldharbour.risk.protection.model import Exposure, GuardedLot, OrderState, Reason, Stray
+from coldharbour.risk.protection.model import Episode, Exposure, GuardedLot, OrderState, Reason, Stray
 
+IN_STEP_FOR = timedelta(seconds=10)  # workers report every 2 s
 LOTS = sql.SQL("""
     select parent_id, symbol, side, abs(qty) as qty, entry_time, last_fill_time, unprotected_since as bare_since,
            stop_order_id, take_order_id, expires_at
@@ -27,26 +28,31 @@ LOTS = sql.SQL("""
 # The orders of the lots by id, their legs, and every live stop that may be nobody's leg: one index each.
 ORDERS = sql.SQL("""
     with wanted as (
-        select * from {orders} where destination = %(slug)s and id = any(%(ids)s)
+        select id from {orders} where destination = %(slug)s and id = any(%(ids)s)
         union
-        select * from {orders} where destination = %(slug)s and parent_id = any(%(ids)s)
+        select id from {orders} where destination = %(slug)s and parent_id = any(%(ids)s)
         union
-        select * from {orders} where destination = %(slug)s and status <> all(%(ended)s)
+        select id from {orders} where destination = %(slug)s and status <> all(%(ended)s)
             and order_type = any(%(stops)s) and (parent_id is null or order_class = %(oco)s)
     )
     select id::text, coalesce(symbol, '') as symbol, coalesce(side, '') = 'buy' as is_buy,
            coalesce(order_type, '') as order_type, coalesce(order_class, '') as order_class, status,
            qty - filled_qty as remaining, parent_id::text, submitted_at, updated_at
-    from wanted order by updated_at, id
+    from {orders} join wanted using (id) where destination = %(slug)s order by updated_at, id
 """)
 
 
 async def open_episodes(conn: AsyncConnection, slug: str) -> list[Exposure]:
-    """Return what is without a live stop now, the oldest first."""
-    async with conn.cursor(row_factory=kwargs_row(_exposure)) as cur:
+    """Return the alarms: what is without a live stop now, the oldest first."""
+    return [each.exposure for each in await episodes(conn, slug) if each.raised_at is not None]
+
+
+async def episodes(conn: AsyncConnection, slug: str) -> list[Episode]:
+    """Return all open episodes, alarms or not yet, the oldest first."""
+    async with conn.cursor(row_factory=kwargs_row(_episode)) as cur:
         await cur.execute(
             """
-            select key, symbol, parent_id, side, qty, reason, since from accounts.unprotected
+            select key, symbol, parent_id, side, qty, reason, since, found_at, raised_at from accounts.unprotected
             where destination = %s and healed_at is null order by since, key
             """,
             [slug],
@@ -54,29 +60,37 @@ async def open_episodes(conn: AsyncConnection, slug: str) -> list[Exposure]:
         return await cur.fetchall()
 
 
-async def save_episodes(conn: AsyncConnection, slug: str, exposures: Iterable[Exposure]) -> None:
-    """Begin episodes, or note what changed in those that are open; the same one may be open again."""
+async def save_episodes(conn: AsyncConnection, slug: str, saved: Iterable[Episode]) -> None:
+    """Write episodes as they are now; one that ended with the same begin is open again."""
     async with conn.cursor() as cur:
         await cur.executemany(
             """
-            insert into accounts.unprotected (destination, key, symbol, parent_id, side, qty, reason, since)
-            values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (destination, key, since) do update
-                set side = excluded.side, qty = excluded.qty, reason = excluded.reason, healed_at = null
+            insert into accounts.unprotected (destination, key, symbol, parent_id, side, qty, reason, since, found_at,
+                raised_at)
+            values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (destination, key, since) do update
+                set side = excluded.side, qty = excluded.qty, reason = excluded.reason, found_at = excluded.found_at,
+                    raised_at = excluded.raised_at, healed_at = null
             """,
             [
-                [slug, each.key, each.symbol, each.parent_id, each.side, each.qty, each.reason, each.since]
-                for each in exposures
+                [slug, it.key, it.symbol, it.parent_id, it.side, it.qty, it.reason, it.since, each.found_at,
+                 each.raised_at]
+                for each in saved
+                for it in [each.exposure]
             ],
-        )
+        )  # fmt: skip
 
 
-async def heal_episodes(conn: AsyncConnection, slug: str, keys: Sequence[str], now: datetime) -> None:
-    """Close the open episodes of these keys."""
+async def end_episodes(conn: AsyncConnection, slug: str, keys: Sequence[str], now: datetime) -> None:
+    """End the open episodes of these keys; one that was no alarm leaves no trace."""
     await conn.execute(
         """
-        update accounts.unprotected set healed_at = %s
-        where destination = %s and healed_at is null and key = any(%s)
+        delete from accounts.unprotected
+        where destination = %s and healed_at is null and raised_at is null and key = any(%s)
         """,
+        [slug, list(keys)],
+    )
+    await conn.execute(
+        "update accounts.unprotected set healed_at = %s where destination = %s and healed_at is null and key = any(%s)",
         [now, slug, list(keys)],
     )
 
@@ -96,6 +110,18 @@ async def note_warnings(conn: AsyncConnection, slug: str, parent_ids: Iterable[s
     fresh = {row[0] for row in await cursor.fetchall()}
     await conn.execute("delete from accounts.expiry_warnings where destination = %s and warned_on < %s", [slug, day])
     return fresh
+
+
+async def are_lots_in_step(conn: AsyncConnection, slug: str, now: datetime) -> bool:
+    """Return whether the worker that keeps the open lots says that they follow the lake, and said so just now."""
+    cursor = await conn.execute(
+        """
+        select 1 from accounts.worker_status
+        where destination = %s and kind = 'snapshot' and state = 'ready' and updated_at > %s
+        """,
+        [slug, now - IN_STEP_FOR],
+    )
+    return await cursor.fetchone() is not None
 
 
 async def guarded_lots(conn: AsyncConnection, slug: str) -> list[GuardedLot]:
@@ -139,8 +165,8 @@ def _uuids(ids: Collection[str]) -> list[UUID]:
     return found
 
 
-def _exposure(*, side: str, reason: str, **row: Any) -> Exposure:
-    return Exposure(side=Side(side), reason=Reason(reason), **row)
+def _episode(*, side: str, reason: str, found_at: datetime, raised_at: datetime | None, **row: Any) -> Episode:
+    return Episode(Exposure(side=Side(side), reason=Reason(reason), **row), found_at, raised_at)
 
 
 def _lot(*, side: str, **row: Any) -> GuardedLot:

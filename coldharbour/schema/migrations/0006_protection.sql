@@ -1,7 +1,8 @@
 -- depends: 0004_metrics
 -- Protection: what is open without a live stop, which stops end soon, and how much of a day's loss was reached.
 
--- One row per episode, open while healed_at is null. key: the lot's parent_id, or 'symbol:<symbol>' for shares that the
+-- One row per episode, open while healed_at is null, and an alarm once raised_at is set: what is bare for a moment only,
+-- while legs are placed or replaced, is gone again before. since: by the broker's stamps; found_at: by our clock. key: the lot's parent_id, or 'symbol:<symbol>' for shares that the
 -- broker holds beyond our lots; then parent_id is null. qty: shares without a live stop, never negative.
 create table accounts.unprotected (
     destination text not null,
@@ -12,6 +13,8 @@ create table accounts.unprotected (
     qty numeric not null,
     reason text not null,
     since timestamptz not null,
+    found_at timestamptz not null,
+    raised_at timestamptz,
     healed_at timestamptz,
     primary key (destination, key, since)
 ) partition by list (destination);
@@ -26,7 +29,8 @@ create table accounts.expiry_warnings (
 ) partition by list (destination);
 
 -- How the session goes: what limits are compared with. destination is '' for all accounts together. blind: why nothing
--- can be said now, '' while it can; as_of, day_pnl and baseline are then those that were last certain.
+-- can be said now, '' while it can; day_pnl, baseline and as_of are then those that were last certain. blind_at: the
+-- newest look at which prices were wrong; a minute that began before it proves nothing.
 create table accounts.loss_watch (
     destination text primary key,
     session_date date,
@@ -34,7 +38,9 @@ create table accounts.loss_watch (
     baseline numeric, -- equity at the previous close
     as_of timestamptz,
     blind text not null default '',
-    blind_since timestamptz
+    blind_since timestamptz,
+    blind_at timestamptz,
+    is_limited boolean not null default false -- whether a limit is set at all
 );
 
 -- One row per limit that was reached, latched while reset_at is null. reset_pnl: how the day stood at the reset, from

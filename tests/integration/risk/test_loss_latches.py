@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from coldharbour.db import Database, open_database
-from coldharbour.risk.losses.model import Blind, Day, Latch, Stage
+from coldharbour.risk.losses.limits import noted
+from coldharbour.risk.losses.model import Day, Latch, Stage, Watch
 from coldharbour.risk.losses.store import (
     counted_from,
     entries_halted,
@@ -18,7 +19,6 @@ from coldharbour.risk.losses.store import (
     latches,
     reset_latch,
     save_watch,
-    watches,
 )
 
 pytestmark = pytest.mark.anyio
@@ -66,27 +66,10 @@ async def test_a_halt_of_all_together_halts_each_and_a_warning_none(db: Database
 
 async def test_a_stage_that_was_reset_counts_on_from_where_the_day_stood(db: Database) -> None:
     async with db.transaction() as conn:
-        await save_watch(conn, "paper", DAY, NOON)
+        await save_watch(conn, noted(Watch("paper"), DAY, NOON, is_limited=True))
         await latch(conn, REACHED)
 
         await reset_latch(conn, "paper", "kim", NOON)
 
         assert await counted_from(conn, "paper", SESSION) == {Stage.HALT: Decimal(-1300)}
         assert await counted_from(conn, "paper", SESSION + timedelta(days=1)) == {}
-
-
-async def test_blindness_keeps_what_was_certain_last_and_since_when(db: Database) -> None:
-    later = NOON + timedelta(minutes=3)
-    async with db.transaction() as conn:
-        changed = [
-            await save_watch(conn, "paper", seen, now)
-            for seen, now in ((DAY, NOON), (DAY, later), (Blind("no price"), later), (Blind("no price"), NOON))
-        ]
-        [watch] = await watches(conn, ["paper", "swing"])
-
-        assert changed == [True, False, True, False]
-        assert (watch.day, watch.blind, watch.blind_since) == (DAY, "no price", later)
-
-        await save_watch(conn, "paper", DAY, later)
-        [watch] = await watches(conn, ["paper"])
-        assert (watch.blind, watch.blind_since) == ("", None)
