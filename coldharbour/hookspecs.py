@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import click
 import pluggy
@@ -70,6 +70,20 @@ class WorkerSpec:
     uses_prices: bool = False
 
 
+Cell = Sequence[str]  # the text, its tone ("gain", "loss", ...), and the x and width of its bar if it has one
+Cells = Mapping[str, Mapping[str, Cell]]  # by element id of the row and by column
+
+
+class LiveCells(Protocol):
+    """The cells of a panel that notes change by themselves; one for each account, called by one task."""
+
+    def loaded(self, context: Mapping[str, Any]) -> None:
+        """Take over what the panel was just loaded with."""
+
+    def heard(self, payload: str) -> Cells | None:
+        """Return the cells that a note changes; None if the panel must be loaded again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PanelSpec:
     """One panel of an account's dashboard.
@@ -80,6 +94,8 @@ class PanelSpec:
     load: reads the template's context for a destination's slug; a failure shows in the panel alone.
     place: its width: the whole row ("wide"), two thirds of it ("main") or the third beside them ("side").
     rank: its turn, from top to bottom; the built-in ones leave room between theirs.
+    live: makes, for a slug, what turns notes of the topic into new cells, so that the panel is not loaded again.
+    browse: reads one of the pages of everything the panel has, from 1; they stand at /<slug>/panels/<key>?page=<n>.
     """
 
     key: str
@@ -90,6 +106,8 @@ class PanelSpec:
     load: Callable[[AsyncConnection, str], Awaitable[Mapping[str, Any]]]
     place: Literal["wide", "main", "side"] = "main"
     rank: int = 50
+    live: Callable[[str], LiveCells] | None = None
+    browse: Callable[[AsyncConnection, str, int], Awaitable[Mapping[str, Any]]] | None = None
 
 
 @hookspec

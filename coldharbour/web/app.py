@@ -74,7 +74,7 @@ def create_app(board: Board, assets: Assets, door: Door) -> Application:
     streams = [pages.stream_of(board, page) for page in board.pages]
     application = Litestar(
         route_handlers=[
-            pages.overview, pages.dashboard, pages.partial, pages.static, *streams,
+            pages.overview, pages.dashboard, pages.partial, pages.panel_page, pages.static, *streams,
             probes.healthz, probes.readyz, probes.metrics, api.router, login.router,
         ],
         state=State({"board": board, "assets": assets, "cache": Cache(), "door": door}),

@@ -23,7 +23,8 @@ from coldharbour.web.contexts import Account, AccountView, WorkerView, health, w
 from coldharbour.web.events import Streams, html_frame
 from coldharbour.web.following import PAUSE_S, STATUS_CHANNEL, Follower, Outage
 from coldharbour.web.fragments import Fragments
-from coldharbour.web.readings import Operations, PanelReading, Tally, Worth
+from coldharbour.web.panels import PanelReading
+from coldharbour.web.readings import Operations, Tally, Worth
 from coldharbour.web.standings import Standing, groups
 
 OVERVIEW = ""  # the name of the page of all accounts; the others have their account's slug
@@ -48,6 +49,7 @@ class Board:
         self.outage = Outage(ctx.clock, ctx.log, self._show_notice)
         self._first = [Follower(self.outage, self._read_installation, (STATUS_CHANNEL,))]
         self._later: list[Follower] = []
+        self._panels: list[PanelReading] = []
         self._show_waiting()
         for account in self.accounts.values():
             self._follow(account)
@@ -59,6 +61,8 @@ class Board:
                 await tasks.start(reading.run)
             for reading in self._later:
                 tasks.start_soon(reading.run)
+            for panel in self._panels:
+                tasks.start_soon(panel.tell)
             tasks.start_soon(self._listen)
             task_status.started()
 
@@ -110,7 +114,8 @@ class Board:
         ]
         for panel in self.panels:
             reading = PanelReading(self, panel, account.slug)
-            self._first.append(Follower(self.outage, reading.read, reading.channels))
+            self._first.append(reading.follower())
+            self._panels.append(reading)
         self._later.append(Follower(self.outage, tally.read, tally.channels))
 
     def _show_waiting(self) -> None:
@@ -151,4 +156,4 @@ class Board:
         if note is RESYNC:
             self.resyncs += 1
         for follower in followers:
-            follower.note(follower.channels if note is RESYNC else [note.channel])
+            follower.note(note)

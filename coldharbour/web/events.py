@@ -16,6 +16,7 @@ import anyio
 import msgspec
 import structlog
 
+from coldharbour.hookspecs import Cells
 from coldharbour.web.guard import Receive, Scope, Send
 
 HEARTBEAT_S = 10.0  # a comment when nothing else was sent, so that proxies and dead connections show
@@ -48,11 +49,34 @@ def message(text: str, event: str = "") -> bytes:
     return (name + "".join(f"data: {line}\n" for line in text.replace("\r", "").split("\n")) + "\n").encode()
 
 
+class Patch:
+    """Cells of a part, and the frame that carries them, which is encoded once and only if somebody takes it."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self._frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """The named event that brings the cells to a page."""
+        if self._frame is None:
+            self._frame = json_frame("px", self.cells)
+        return self._frame
+
+    def under(self, newer: Cells) -> Patch:
+        """Return these cells with newer ones over them."""
+        merged = dict(self.cells)
+        for row, cells in newer.items():
+            merged[row] = {**merged.get(row, {}), **cells}
+        return Patch(merged)
+
+
 @dataclass(eq=False)
 class Client:
-    """One open page: the frames it has not been sent yet, the newest of each part."""
+    """One open page: what it has not been sent yet, the newest of each part, and of each cell within a part."""
 
     pending: dict[str, bytes]
+    cells: dict[str, Patch]
     woken: anyio.Event = field(default_factory=anyio.Event)
     ended: bool = False
 
@@ -60,13 +84,32 @@ class Client:
         self.woken.set()
         self.woken = anyio.Event()
 
+    def put(self, part: str, frame: bytes) -> bool:
+        """Take a part's new state, which has its newest cells in it; say whether an older one was not sent yet."""
+        self.cells.pop(part, None)
+        is_late = self.pending.pop(part, None) is not None
+        self.pending[part] = frame
+        self.wake()
+        return is_late
+
+    def patch(self, part: str, patch: Patch) -> None:
+        """Take new cells of a part; those that were not sent yet are replaced."""
+        waiting = self.cells.get(part)
+        self.cells[part] = patch if waiting is None else waiting.under(patch.cells)
+        self.wake()
+
+    def take(self) -> bytes:
+        """Return everything that is waiting, the parts before their cells."""
+        chunk = b"".join([*self.pending.values(), *(patch.frame for patch in self.cells.values())])
+        self.pending.clear()
+        self.cells.clear()
+        return chunk
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield what is pending as one piece, or a heartbeat when it is silent, until ended."""
         while not self.ended:
-            if self.pending:
-                chunk = b"".join(self.pending.values())
-                self.pending.clear()
-                yield chunk
+            if self.pending or self.cells:
+                yield self.take()
                 continue
             with anyio.move_on_after(HEARTBEAT_S) as silence:
                 await self.woken.wait()
@@ -81,6 +124,7 @@ class Streams:
         self.limit = limit
         self.sent = self.dropped = self.refused = self.slow = 0
         self._newest: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+        self._cells: defaultdict[str, dict[str, Patch]] = defaultdict(dict)  # newer than the parts that they stand in
         self._clients: defaultdict[str, set[Client]] = defaultdict(set)
         self._closed = False
 
@@ -93,10 +137,16 @@ class Streams:
             if self._newest[page].get(part) == frame:
                 continue
             self._newest[page][part] = frame
+            self._cells[page].pop(part, None)
             for client in self._clients[page]:
-                self.dropped += client.pending.pop(part, None) is not None
-                client.pending[part] = frame
-                client.wake()
+                self.dropped += client.put(part, frame)
+
+    def patch(self, page: str, part: str, cells: Cells) -> None:
+        """Give a page new cells of a part; each cell's newest state is what counts."""
+        patch, known = Patch(cells), self._cells[page].get(part)
+        self._cells[page][part] = patch if known is None else known.under(cells)
+        for client in self._clients[page]:
+            client.patch(part, patch)
 
     @contextmanager
     def connect(self, page: str) -> Iterator[Client]:
@@ -104,7 +154,7 @@ class Streams:
         if self._closed or len(self) >= self.limit:
             self.refused += 1
             raise Full
-        client = Client(dict(self._newest[page]))
+        client = Client(dict(self._newest[page]), dict(self._cells[page]))
         self._clients[page].add(client)
         try:
             yield client

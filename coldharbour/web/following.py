@@ -5,7 +5,7 @@ Owns the rhythm of one reading; never knows what is read. A database that does n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,6 +14,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from coldharbour.clock import Clock
+from coldharbour.db import RESYNC, Note
 from coldharbour.errors import Transient
 
 POLL_S = 5.0  # how often a part is read when nothing says that it changed
@@ -50,18 +51,20 @@ class Outage:
 class Follower:
     """Calls `read` when one of its channels was noted, and every `poll_s` when none is.
 
-    `read` returns the seconds before which it is not called again.
+    `read` returns the seconds before which it is not called again. `skim` says whether a note's payload was dealt
+    with, so that nothing need be read for it.
     """
 
     outage: Outage
     read: Callable[[], Awaitable[float]]
     channels: tuple[str, ...]
     poll_s: float = POLL_S
+    skim: Callable[[str], bool] = lambda _payload: False
     _woken: anyio.Event = field(default_factory=anyio.Event)
 
-    def note(self, channels: Iterable[str]) -> None:
+    def note(self, note: Note) -> None:
         """Remember that something changed."""
-        if not set(channels).isdisjoint(self.channels):
+        if note is RESYNC or (note.channel in self.channels and not self.skim(note.payload)):
             self._woken.set()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

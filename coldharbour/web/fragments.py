@@ -63,6 +63,10 @@ class Fragments:
         """Return a page that stands by itself, such as the login."""
         return self._render(template, **context)
 
+    def panel_page(self, account: Account, panel: PanelSpec, body: Markup, parts: Mapping[str, Markup]) -> str:
+        """Return a page with one panel alone."""
+        return self._render("pages/panel.html", account=account, panel=panel, body=body, part=parts.__getitem__)
+
     def head(self, view: AccountView) -> Markup:
         """Return how an account does in a line: its workers and its market."""
         return self._render("fragments/head.html", view=view)

@@ -8,12 +8,14 @@ from litestar import MediaType, Request, Response, asgi, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.handlers import ASGIRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.types import Receive, Scope, Send
 
 from coldharbour.web.assets import ASK_AGAIN, FOR_EVER, Assets
 from coldharbour.web.board import OVERVIEW, Board
 from coldharbour.web.contexts import Account
+
+BROWSE_LIMIT_S = 5.0
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
@@ -39,6 +41,19 @@ def partial(state: State, slug: FromPath[str], part: FromPath[str]) -> str:
         if name in parts:
             return parts[name]
     raise NotFoundException
+
+
+@get("/{slug:str}/panels/{key:str}", include_in_schema=False, media_type=MediaType.HTML)
+async def panel_page(state: State, slug: FromPath[str], key: FromPath[str], page: FromQuery[int] = 1) -> str:
+    """Return a page of everything that a panel has, of which the dashboard shows the newest."""
+    board: Board = state.board
+    account = _account(board, slug)
+    panel = next((panel for panel in board.panels if panel.key == key), None)
+    if panel is None or panel.browse is None or page < 1:
+        raise NotFoundException
+    async with board.ctx.db.transaction(timeout_s=BROWSE_LIMIT_S) as conn:
+        context = await panel.browse(conn, slug, page)
+    return board.fragments.panel_page(account, panel, board.fragments.panel(panel, slug, context), board.parts[slug])
 
 
 def _account(board: Board, slug: str) -> Account:

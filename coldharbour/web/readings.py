@@ -1,4 +1,4 @@
-"""What is read for one account: its operations, its standing, the rows of its lake, and each panel of a plugin.
+"""What is read for one account: its operations, its standing, and the rows of its lake.
 
 Each reading is one short transaction and tells the board what to show; none knows when it is called.
 """
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from psycopg import AsyncConnection
 
 from coldharbour import store as kernel_store
-from coldharbour.errors import Transient
-from coldharbour.hookspecs import PanelSpec
 from coldharbour.metrics.documents import LATEST
 from coldharbour.metrics.store import document
 from coldharbour.risk.open_risk import open_risk
@@ -31,7 +29,6 @@ COUNTS_PAUSE_RATIO = 50
 COUNTS_LIMIT_S = 30.0
 PULSE_S = 1.0  # at most this often, the page is told that what it shows is current
 SCHEDULE_S = 60.0
-PANEL_LIMIT_S = 5.0
 TAPE_ROWS = 40
 GAP_ROWS = 6
 JOURNAL_ROWS = 12
@@ -119,36 +116,3 @@ class Tally:
             counts = await store.counts(conn, self._slug)
         self._board.show_counts(self._slug, counts)
         return max(COUNTS_PAUSE_S, COUNTS_PAUSE_RATIO * (self._clock.monotonic() - started))
-
-
-class PanelReading:
-    """One plugin's panel on one account's dashboard; whatever goes wrong shows in the panel alone."""
-
-    def __init__(self, board: Board, panel: PanelSpec, slug: str) -> None:
-        self._board, self._panel, self._slug = board, panel, slug
-        self._is_failing = False
-        topic = panel.topic
-        self.channels = (topic if topic == STATUS_CHANNEL else f"{topic}_{slug}",)
-
-    async def read(self) -> float:
-        """Load, render and show the panel; return the seconds before which it is not loaded again."""
-        panel, slug, fragments = self._panel, self._slug, self._board.fragments
-        try:
-            async with self._board.ctx.db.transaction(timeout_s=PANEL_LIMIT_S) as conn:
-                context = await panel.load(conn, slug)
-            html = fragments.panel(panel, slug, context)
-            self._is_failing = False
-        except Exception as error:  # a third party's panel may raise anything
-            if isinstance(error, Transient):
-                await self._ask_database()
-            html = fragments.bare_panel(panel, slug, error=f"{type(error).__name__}: {error}")
-            if not self._is_failing:
-                self._board.ctx.log.exception("web.panel_failed", panel=panel.key, destination=slug)
-                self._is_failing = True
-        self._board.show(f"panel-{panel.key}-{slug}", html, (slug,))
-        return PAUSE_S
-
-    async def _ask_database(self) -> None:
-        """Raise Transient if nothing answers: then it was not the panel, and its last state stays."""
-        async with self._board.ctx.db.transaction():
-            pass

@@ -8,24 +8,48 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from coldharbour.hookspecs import PanelSpec, hookimpl
+from coldharbour.risk.model import Reason
+from coldharbour.risk.store import audit_page, newest_decisions
 
-from . import store
+from . import closed_sheet, open_sheet, store
+from .live import OpenCells
 
-OPEN_ROWS = 200
-CLOSED_ROWS = 50
+CLOSED_ROWS = 300
 UNSETTLED_ROWS = 20
+AUDIT_ROWS = 100
 
 
 async def open_trades(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
-    """Read the open lots and their sums."""
-    totals = await store.open_totals(conn, slug)
-    return {"slug": slug, "trades": await store.open_trades(conn, slug, OPEN_ROWS), "totals": totals}
+    """Read the open lots, what was decided about their stops, and their sums."""
+    trades = await store.open_trades(conn, slug)
+    return {
+        "slug": slug,
+        "columns": open_sheet.COLUMNS,
+        "rows": open_sheet.open_rows(slug, trades, await newest_decisions(conn, slug)),
+        "totals": open_sheet.sum_cells(open_sheet.sums(trades)),
+        "orphans": sum(trade.is_orphan for trade in trades),
+        "newest": max((trade.mkt_at for trade in trades if trade.mkt_at), default=None),
+        "positions_at": await store.positions_at(conn, slug),
+    }
 
 
 async def closed_trades(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
     """Read the newest closed trades and the sums of all."""
+    return await closed_page(conn, slug, 1)
+
+
+async def closed_page(conn: AsyncConnection, slug: str, page: int) -> Mapping[str, Any]:
+    """Read one page of the closed trades, and the sums of all."""
     totals = await store.closed_totals(conn, slug)
-    return {"slug": slug, "trades": await store.closed_trades(conn, slug, CLOSED_ROWS), "totals": totals}
+    trades = await store.closed_trades(conn, slug, CLOSED_ROWS, CLOSED_ROWS * (page - 1))
+    return {
+        "slug": slug,
+        "columns": closed_sheet.COLUMNS,
+        "rows": closed_sheet.closed_rows(slug, trades),
+        "totals": totals,
+        "page": page,
+        "pages": -(-totals.trades // CLOSED_ROWS),
+    }
 
 
 async def drifts(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
@@ -36,6 +60,12 @@ async def drifts(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
 async def unsettled(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
     """Read what the book could not use as it should."""
     return {"slug": slug, "findings": await store.unsettled(conn, slug, UNSETTLED_ROWS)}
+
+
+async def audit(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
+    """Read what was decided about stops, newest first."""
+    entries = await audit_page(conn, slug, None, AUDIT_ROWS)
+    return {"slug": slug, "entries": [(entry, open_sheet.STATES[Reason(entry.reason)]) for entry in entries]}
 
 
 @hookimpl
@@ -51,11 +81,14 @@ def register_panels() -> list[PanelSpec]:
             load=load,
             place="wide",
             rank=rank,
+            live=live,
+            browse=browse,
         )
-        for key, title, topic, load, rank in (
-            ("drift", "Position drift", "pos_channel", drifts, 1),
-            ("unsettled", "Unsettled", "pos_channel", unsettled, 2),
-            ("open", "Open positions", "pos_channel", open_trades, 20),
-            ("closed", "Closed trades", "closed_channel", closed_trades, 30),
+        for key, title, topic, load, rank, live, browse in (
+            ("drift", "Position drift", "pos_channel", drifts, 1, None, None),
+            ("unsettled", "Unsettled", "pos_channel", unsettled, 2, None, None),
+            ("open", "Open positions", "pos_channel", open_trades, 20, OpenCells, None),
+            ("closed", "Closed trades", "closed_channel", closed_trades, 30, None, closed_page),
+            ("audit", "Break-even decisions", "event_channel", audit, 40, None, None),
         )
     ]

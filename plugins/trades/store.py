@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+OLD = timedelta(minutes=15)  # after which a price is no longer news: the [workers.prices] max_price_age_s
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTrade:
-    """One open lot; market figures are None until it was valued."""
+    """One open lot; market figures are None until it was valued. is_old: its price is no longer news."""
 
     parent_id: str
+    version: int
     symbol: str
     side: str
     qty: Decimal
     avg_fill: Decimal
-    mkt_px: Decimal | None
-    mkt_value: Decimal | None
-    profit_loss: Decimal | None
+    buy_value: Decimal
+    entry_time: datetime
+    initial_stop: Decimal | None
     sl_px: Decimal | None
     tp_px: Decimal | None
-    entry_time: datetime
+    expires_at: datetime | None
+    moved_flag: str
     is_orphan: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OpenTotals:
-    """All open lots of an account. positions_at: when the broker's own positions were last known whole."""
-
-    trades: int
-    orphans: int
-    buy_value: Decimal | None
+    mkt_px: Decimal | None
+    mkt_at: datetime | None
     mkt_value: Decimal | None
     profit_loss: Decimal | None
-    positions_at: datetime | None
+    profit_loss_lot: Decimal | None
+    tp_sl_reach_pct: Decimal | None
+    r_multiple: Decimal | None
+    high_px: Decimal | None
+    low_px: Decimal | None
+    is_old: bool
+    read_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedTrade:
     """What one exit order closed of one lot."""
 
@@ -49,15 +52,20 @@ class ClosedTrade:
     symbol: str
     side: str
     qty: Decimal
+    entry_time: datetime
     entry_price: Decimal
     exit_price: Decimal
     exit_time: datetime
     exit_type: str
     pnl_cash: Decimal
     pnl_cash_fifo: Decimal
+    diff_pnl: Decimal
     return_pct: Decimal
     r_multiple: Decimal | None
     duration_sec: int
+    initial_stop: Decimal | None
+    high_px: Decimal | None
+    low_px: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,48 +98,41 @@ class Unsettled:
     found_at: datetime
 
 
-async def open_trades(conn: AsyncConnection, slug: str, limit: int) -> list[OpenTrade]:
-    """Return open lots, by symbol and age."""
+async def open_trades(conn: AsyncConnection, slug: str) -> list[OpenTrade]:
+    """Return the open lots, by symbol and age."""
     async with conn.cursor(row_factory=class_row(OpenTrade)) as cur:
         await cur.execute(
             """
-            select parent_id, symbol, side, qty, avg_fill, mkt_px, mkt_value, profit_loss, sl_px, tp_px, entry_time,
-                   stop_order_id is null as is_orphan
-            from accounts.open_trades where destination = %s order by symbol, entry_time, parent_id limit %s
+            select parent_id, version, symbol, side, qty, avg_fill, buy_value, entry_time, initial_stop, sl_px, tp_px,
+                   expires_at, moved_flag, stop_order_id is null as is_orphan, mkt_px, mkt_at, mkt_value, profit_loss,
+                   profit_loss_lot, tp_sl_reach_pct, r_multiple, high_px, low_px,
+                   coalesce(mkt_at < now() - %(old)s, false) as is_old, now() as read_at
+            from accounts.open_trades where destination = %(slug)s order by symbol, entry_time, parent_id
             """,
-            [slug, limit],
+            {"slug": slug, "old": OLD},
         )
         return await cur.fetchall()
 
 
-async def open_totals(conn: AsyncConnection, slug: str) -> OpenTotals:
-    """Return the sums over all open lots; a sum is None as long as one of its values is."""
-    async with conn.cursor(row_factory=class_row(OpenTotals)) as cur:
-        await cur.execute(
-            """
-            select count(*) as trades, count(*) filter (where stop_order_id is null) as orphans,
-                   sum(buy_value) as buy_value,
-                   case when count(*) = count(mkt_value) then sum(mkt_value) end as mkt_value,
-                   case when count(*) = count(profit_loss) then sum(profit_loss) end as profit_loss,
-                   (select positions_at from accounts.live_meta where destination = %(slug)s) as positions_at
-            from accounts.open_trades where destination = %(slug)s
-            """,
-            {"slug": slug},
-        )
-        return await cur.fetchone() or OpenTotals(0, 0, None, None, None, None)
+async def positions_at(conn: AsyncConnection, slug: str) -> datetime | None:
+    """Return when the broker's own positions were last known whole."""
+    cursor = await conn.execute("select positions_at from accounts.live_meta where destination = %s", [slug])
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
-async def closed_trades(conn: AsyncConnection, slug: str, limit: int) -> list[ClosedTrade]:
-    """Return the newest closed trades, newest first."""
+async def closed_trades(conn: AsyncConnection, slug: str, limit: int, skip: int = 0) -> list[ClosedTrade]:
+    """Return the newest closed trades after so many newer ones, newest first."""
     async with conn.cursor(row_factory=class_row(ClosedTrade)) as cur:
         await cur.execute(
             """
-            select entry_lot_id, exit_order_id, symbol, side, qty, entry_price, exit_price, exit_time, exit_type,
-                   pnl_cash, pnl_cash_fifo, return_pct, r_multiple, duration_sec
+            select entry_lot_id, exit_order_id, symbol, side, qty, entry_time, entry_price, exit_price, exit_time,
+                   exit_type, pnl_cash, pnl_cash_fifo, diff_pnl, return_pct, r_multiple, duration_sec, initial_stop,
+                   high_px, low_px
             from accounts.closed_trades where destination = %s
-            order by exit_time desc, entry_lot_id, exit_order_id limit %s
+            order by exit_time desc, entry_lot_id, exit_order_id limit %s offset %s
             """,
-            [slug, limit],
+            [slug, limit, skip],
         )
         return await cur.fetchall()
 

@@ -5,6 +5,7 @@
   const STALE_MS = 15_000; // three polls of the server without a word
   const THEMES = ["auto", "dark", "light"];
   const root = document.documentElement;
+  const opened = new Set(); // ids of <details>
   let newestPulse = 0; // when the server last read its tables, by its own clock
   let skewMs = 0; // the server's clock minus ours
   let connected = false;
@@ -94,7 +95,24 @@
     showAccounts();
   }
 
+  /* What a person opened stays open when the server sends a new state of it. */
+  function noteClick(event) {
+    const details = event.target.closest?.("summary")?.parentElement;
+    if (!details?.id) return;
+    if (details.open) opened.delete(details.id); // it is about to close
+    else opened.add(details.id);
+  }
+
+  function openAgain() {
+    for (const id of opened) {
+      const details = document.getElementById(id);
+      if (details) details.open = true;
+    }
+  }
+
   showTheme(localStorage.getItem("theme") || "auto");
+  document.addEventListener("click", noteClick);
+  document.addEventListener("htmx:after:swap", openAgain);
   document.addEventListener("htmx:sse:before:message", (event) => paused && event.preventDefault());
   document.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 0 && connection(false)());
   document.addEventListener("htmx:sse:after:connection", connection(true));

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from coldharbour_plugins.figures import register_panels
+from coldharbour_plugins.figures import GROUPS, register_panels
 from fakes.room import SLUG, Room, open_room
 
 from coldharbour.db import notify
@@ -39,11 +39,17 @@ async def test_each_figure_is_shown_with_its_sign_and_its_formula(database_url: 
 
         page = await page_with(room, "74,584.95")
 
-    assert '<dd class="num loss">−45.89</dd>' in page
-    assert '<dd class="num gain">+11.83</dd>' in page
-    assert '<dt>Reward/risk</dt><dd class="num">1.08</dd>' in page
-    assert '<dt>Win rate, %</dt><dd class="num">–</dd>' in page
-    assert f'title="{FORMULAS["risk_reward"]}"' in page
+    assert '<span>Day P/L</span> <span class="num" data-tone="loss">−45.89</span>' in page
+    assert '<span>Total return, %</span> <span class="num" data-tone="gain">+11.83</span>' in page
+    assert '<span>Reward / risk</span> <span class="num">1.08</span>' in page
+    assert '<span>Win rate, %</span> <span class="num">–</span>' in page
+    assert f'<p class="soft">{FORMULAS["risk_reward"]}</p>' in page
+
+
+def test_every_key_figure_is_in_one_of_the_groups() -> None:
+    shown = [key for _, figures in GROUPS for key, _, _ in figures]
+
+    assert sorted([*shown, "updated_at"]) == sorted(FORMULAS)
 
 
 @pytest.mark.timeout(30)

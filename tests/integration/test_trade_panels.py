@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import anyio
 import httpx
 import pytest
 from coldharbour_plugins.trades import register_panels
+from coldharbour_plugins.trades.closed_sheet import difference
+from coldharbour_plugins.trades.store import ClosedTrade
 from fakes.room import SLUG, Room, open_room
 
 from coldharbour.db import notify
 
 pytestmark = pytest.mark.anyio
+
+AT = datetime(2026, 10, 8, 16, tzinfo=UTC)
 
 LOT = """
     insert into accounts.open_trades (destination, parent_id, symbol, side, qty, entry_qty, avg_fill, avg_px_symbol,
@@ -24,8 +32,8 @@ CLOSING = """
     insert into accounts.closed_trades (destination, entry_lot_id, exit_order_id, symbol, side, qty, entry_time,
         entry_price, exit_time, exit_price, exit_type, pnl_cash, pnl_cash_fifo, diff_pnl, return_pct, duration_sec)
     select %s, 'lot' || n, 'exit', 'KO', 'Short', 10, '2026-10-08T16:00Z', 60, '2026-10-08T16:01Z', 61, 'SL', -10.5,
-        4, 0, -1.75, 60
-    from generate_series(1, 60) as n
+        4, -14.5, -1.75, 60
+    from generate_series(1, 310) as n
 """
 
 
@@ -78,20 +86,48 @@ async def test_the_sum_waits_for_the_last_price(database_url: str) -> None:
 
         page = await until_page(room, lambda page: "PEP" in page)
 
-        assert page.count("+250.00") == 1
+        assert page.count("+250.00") == 1  # in its own row, and no sum
 
 
-async def test_the_newest_closings_and_the_sum_of_all(database_url: str) -> None:
+async def test_the_newest_300_closings_and_the_sum_of_all(database_url: str) -> None:
     async with open_room(database_url, panels=register_panels()) as room:
         await write(room, CLOSING, SLUG)
 
-        page = await until_page(room, lambda page: "60 closings" in page)
+        page = await until_page(room, lambda page: "310 closings" in page)
 
-        assert page.count('id="closed-paper-') == 50
-        assert "the newest 50 shown" in page
-        assert "−630.00" in page
-        assert "+240.00" in page
-        assert "−1.75 %" in page
+        assert page.count('id="closed-paper-') == 300
+        assert "the newest 300 shown" in page
+        assert "−3,255.00" in page
+        assert "+1,240.00" in page
+        assert "−1.75\xa0%" in page
+
+
+async def test_every_closing_has_a_page_and_there_are_no_others(database_url: str) -> None:
+    async with open_room(database_url, panels=register_panels()) as room, httpx.AsyncClient() as http:
+        await write(room, CLOSING, SLUG)
+        pages = [await http.get(f"{room.dashboard}panels/closed?page={number}") for number in (1, 2, 3)]
+        refused = [await http.get(f"{room.dashboard}{path}") for path in ("panels/closed?page=0", "panels/open")]
+
+    lots = [set(re.findall(r'id="closed-paper-(lot\d+)-exit"', page.text)) for page in pages]
+    assert [len(found) for found in lots] == [300, 10, 0]
+    assert lots[0] | lots[1] == {f"lot{n}" for n in range(1, 311)}
+    assert [answer.status_code for answer in refused] == [404, 404]
+
+
+def test_two_results_that_differ_are_explained_by_the_cost_that_each_takes() -> None:
+    # 100 bought at 10, then 100 at 12; the second lot's target sells 100 at 13: +100 for the lot, +300 by FIFO.
+    trade = ClosedTrade(
+        entry_lot_id="b", exit_order_id="x", symbol="KO", side="Long", qty=Decimal(100), entry_time=AT,
+        entry_price=Decimal(12), exit_price=Decimal(13), exit_time=AT, exit_type="TP", pnl_cash=Decimal(100),
+        pnl_cash_fifo=Decimal(300), diff_pnl=Decimal(-200), return_pct=Decimal("8.33"), r_multiple=None,
+        duration_sec=60, initial_stop=None, high_px=None, low_px=None,
+    )  # fmt: skip
+
+    assert difference(trade) == (
+        "This exit belongs to the lot entered at 12.00; first in, first out closes the oldest shares instead, which "
+        "were entered at 10.00 on average."
+    )
+    assert difference(replace(trade, pnl_cash_fifo=Decimal(100), diff_pnl=Decimal(0))) == ""
 
 
 async def test_drift_and_findings_appear_only_while_there_are_any(database_url: str) -> None:
