@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import anyio
 import psycopg
@@ -47,6 +47,7 @@ MAX_PAYLOAD_BYTES = 7_900  # PostgreSQL refuses 8,000
 NOTIFY = """
     select pg_notify(%s, payload), set_config('synchronous_commit', 'off', true) from unnest(%s::text[]) as payload
 """
+SWALLOWED = "a statement failed and its error was swallowed: use conn.transaction() around it"
 STORAGE_STATES = {"53100": "its disk is full", "25006": "it is read-only"}  # PostgreSQL, appendix A
 
 log = structlog.get_logger(__name__)
@@ -105,13 +106,15 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, timeout_s: float = TRANSACTION_S, one_snapshot: bool = False
+        self, *, timeout_s: float = TRANSACTION_S, one_snapshot: bool = False, pipelined: bool = False
     ) -> AsyncIterator[AsyncConnection]:
         """Lend a connection in a transaction: committed after the block, rolled back if it raises.
 
         The block is shielded from cancellation, which would close the connection and leave the query running.
         In exchange it may take timeout_s at most, so it does nothing but talk to the database. A connection
         that was dead already is replaced unseen. one_snapshot: all statements see the tables as of one moment.
+        pipelined: statements are sent without waiting for their answers until one is fetched; what failed is
+        raised there or at the end, and the commit goes with the last of them.
         Raises Transient (StorageFull if writing is impossible) for every failure that is not the caller's; after
         one at the commit the outcome is unknown. Other psycopg errors pass.
         """
@@ -121,13 +124,16 @@ class Database:
                 anyio.CancelScope(shield=True, deadline=anyio.current_time() + timeout_s + 1) as scope,
                 cut_after(conn, timeout_s) as limit,
             ):
-                if one_snapshot:
-                    await conn.execute("set transaction isolation level repeatable read")
-                if timeout_s != TRANSACTION_S:
-                    await _allow(conn, timeout_s)
-                yield conn
-                _refuse_half(conn)
-                await conn.commit()
+                async with conn.pipeline() if pipelined else nullcontext():
+                    if one_snapshot:
+                        await conn.execute("set transaction isolation level repeatable read")
+                    if timeout_s != TRANSACTION_S:
+                        await _allow(conn, timeout_s)
+                    yield conn
+                    _refuse_half(conn)
+                    await conn.execute("commit")
+        except psycopg.errors.PipelineAborted as error:  # what aborted it was raised before this
+            raise RuntimeError(SWALLOWED) from error
         except psycopg.Error as error:
             failure = await self._failure(error, limit, timeout_s, generation)
             if failure is None:
@@ -233,7 +239,7 @@ class Database:
 def _refuse_half(conn: AsyncConnection) -> None:
     """Raise RuntimeError after a failed statement: the server would answer the commit by undoing everything."""
     if conn.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
-        raise RuntimeError("a statement failed and its error was swallowed: use conn.transaction() around it")
+        raise RuntimeError(SWALLOWED)
 
 
 async def _allow(conn: AsyncConnection, timeout_s: float) -> None:

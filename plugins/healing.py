@@ -10,9 +10,9 @@ from coldharbour.accounts import AccountContext
 from coldharbour.broker import Priority
 from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.lake import store
+from coldharbour.lake.changes import Recorded
 from coldharbour.lake.gaps import OVERLAP
 from coldharbour.lake.pull import Puller
-from coldharbour.lake.store import Recorded
 from coldharbour.lake.writer import Lake, fill_events
 
 

@@ -19,9 +19,10 @@ from coldharbour.errors import Transient
 from coldharbour.events import GapHealed, GapOpened, MessageQuarantined
 from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.lake import store
+from coldharbour.lake.changes import Recorded
 from coldharbour.lake.gaps import is_mute, newest_audible, refetch_from
 from coldharbour.lake.pull import Puller
-from coldharbour.lake.store import Gap, Recorded
+from coldharbour.lake.store import Gap
 from coldharbour.lake.writer import Lake, fill_events
 from coldharbour.supervise import Backoff
 

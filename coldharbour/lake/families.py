@@ -43,11 +43,14 @@ def misplaced(members: Iterable[Member], nestings: Iterable[tuple[str, str]]) ->
         if parent_id != order_id:
             legs[parent_id].append(order_id)
     true = (_placed(member, parents[member.id], legs[member.id]) for member in by_id.values())
-    return [member for member in true if member != by_id[member.id]]
+    return [member for member in true if member is not by_id[member.id]]
 
 
 def _placed(member: Member, parent_id: str | None, legs: Iterable[str]) -> Member:
-    return replace(member, parent_id=None if parent_id == member.id else parent_id, legs=tuple(sorted(legs)))
+    place = (None if parent_id == member.id else parent_id, tuple(sorted(legs)))
+    if place == (member.parent_id, member.legs):
+        return member
+    return replace(member, parent_id=place[0], legs=place[1])
 
 
 def last_heir(order_id: str, by_id: Mapping[str, Member]) -> str:
@@ -74,8 +77,11 @@ class _Chains:
 
     def name(self, order_id: str) -> str:
         """Return the name of the chain that an order is in: its own id where it stands alone."""
+        way: list[str] = []
         while (above := self._above.get(order_id)) is not None:
+            way.append(order_id)
             order_id = above
+        self._above.update(dict.fromkeys(way, order_id))  # a long chain is walked once, not once for each member
         return order_id
 
     def _join(self, one: str, other: str) -> None:

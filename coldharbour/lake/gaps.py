@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from coldharbour.lake.store import NewFill
+from coldharbour.lake.model import ActivityRow
 
 AUDIBLE = frozenset({"new", "accepted", "partially_filled", "filled"})
 OVERLAP = timedelta(seconds=60)
@@ -31,7 +31,7 @@ def is_mute(newest_news: datetime | None, heard_at: datetime, now: datetime) -> 
 
 
 def newest_audible(
-    orders: Iterable[tuple[str, datetime]], fills: Iterable[NewFill], known: datetime | None
+    orders: Iterable[tuple[str, datetime]], fills: Iterable[ActivityRow], known: datetime | None
 ) -> datetime | None:
     """Return the newest moment among changes that a healthy stream always tells of, `known` included.
 
@@ -39,5 +39,5 @@ def newest_audible(
     Source: Alpaca's trade_updates, missing sibling events.
     """
     moments = [at for status, at in orders if status in AUDIBLE]
-    moments += [fill.transaction_time for fill in fills]
+    moments += [fill.transaction_time for fill in fills if fill.transaction_time is not None]
     return max([*moments, known] if known else moments, default=None)

@@ -5,20 +5,28 @@ Owns the order of the questions; how they are asked is the broker's, how answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
+from typing import TypeVar
 from uuid import UUID
 
+import anyio
 import structlog
 
 from coldharbour.broker import Activity, Broker, Malformed, NotFound, Priority
 from coldharbour.lake import store
-from coldharbour.lake.store import Cursor, Recorded
+from coldharbour.lake.changes import Recorded
+from coldharbour.lake.store import Cursor
 from coldharbour.lake.writer import Lake
 
 ACTIVITIES_AT_ONCE = 500  # the broker's pages are small: five of them are written in one transaction
+PAGES_AHEAD = 5  # asked for and not yet written
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+Page = TypeVar("Page")
 
 log = structlog.get_logger(__name__)
 
@@ -126,13 +134,14 @@ async def catch_up_orders(puller: Puller, *, started_at: datetime, on_page: Call
     async with lake.db.transaction() as conn:
         cursor = await store.cursor(conn, lake.slug, "orders")
     since = cursor.position if cursor else None
-    async for page in puller.broker.walk_orders(since, priority=puller.priority):
-        puller.alive()
-        reached = page.resume_after or since or (started_at if page.complete else LONG_AGO)
-        done = started_at if page.complete else None
-        await lake.write_orders(page.orders, page.malformed, cursor=Cursor(reached, None, done))
-        rows += len(page.orders)
-        on_page(reached, rows)
+    async with aclosing(ahead(puller.broker.walk_orders(since, priority=puller.priority))) as pages:
+        async for page in pages:
+            puller.alive()
+            reached = page.resume_after or since or (started_at if page.complete else LONG_AGO)
+            done = started_at if page.complete else None
+            await lake.write_orders(page.orders, page.malformed, cursor=Cursor(reached, None, done))
+            rows += len(page.orders)
+            on_page(reached, rows)
     return rows
 
 
@@ -155,19 +164,48 @@ async def catch_up_activities(
     reached = cursor.position if cursor else LONG_AGO
     found: list[Activity] = []
     malformed: list[Malformed] = []
-    async for page in puller.broker.walk_activities(since, page_token=token, priority=puller.priority):
-        puller.alive()
-        found += page.activities
-        malformed += page.malformed
-        if len(found) < ACTIVITIES_AT_ONCE and not page.complete:
-            continue
-        reached = max([reached, *(moment for moment in map(_moment, found) if moment)])
-        moved = Cursor(reached, None, started_at) if page.complete else Cursor(reached, page.next_token)
-        await lake.write_activities(found, malformed, cursor=moved)
-        rows += len(found)
-        on_page(reached, rows)
-        found, malformed = [], []
+    walk = puller.broker.walk_activities(since, page_token=token, priority=puller.priority)
+    async with aclosing(ahead(walk)) as pages:
+        async for page in pages:
+            puller.alive()
+            found += page.activities
+            malformed += page.malformed
+            if len(found) < ACTIVITIES_AT_ONCE and not page.complete:
+                continue
+            reached = max([reached, *(moment for moment in map(_moment, found) if moment)])
+            moved = Cursor(reached, None, started_at) if page.complete else Cursor(reached, page.next_token)
+            await lake.write_activities(found, malformed, cursor=moved)
+            rows += len(found)
+            on_page(reached, rows)
+            found, malformed = [], []
     return rows
+
+
+async def ahead(pages: AsyncIterator[Page]) -> AsyncGenerator[Page]:
+    """Yield pages in their order while the next ones are already on their way: writing need not wait for the broker.
+
+    A plain task, since a task group would wrap the walk's own errors in a group; one is raised behind the last good
+    page. Close it, so that no request goes on alone.
+    """
+    arrived, taken = anyio.create_memory_object_stream[Page](PAGES_AHEAD)
+
+    async def walk() -> None:
+        with arrived:
+            async for page in pages:
+                await arrived.send(page)
+
+    walking = asyncio.create_task(walk())
+    try:
+        async for page in taken:
+            yield page
+        await walking
+    finally:
+        taken.close()
+        walking.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([walking])
+        if not walking.cancelled():
+            walking.exception()  # raised already, or of no interest to anyone now
 
 
 def _moment(activity: Activity) -> datetime | None:

@@ -18,8 +18,9 @@ import msgspec
 from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import class_row
 
-from coldharbour.lake.families import Member, misplaced
-from coldharbour.lake.model import FINISHED, Harvest, Row
+from coldharbour.lake.changes import Changes, Held, compare, settle
+from coldharbour.lake.families import Member
+from coldharbour.lake.model import ActivityRow, Harvest, HeldActivity, HeldOrder, OrderRow
 
 SCHEMA = "account_activities"
 
@@ -34,7 +35,6 @@ ORDER_COLUMNS = {
     "replaced_at": "timestamptz", "legs_updated_at": "timestamptz", "source": "text", "parent_id": "uuid",
     "legs": "uuid[]",
 }  # fmt: skip
-TIES = frozenset({"parent_id", "legs"})  # of an order: never overwritten by what one message says
 ACTIVITY_COLUMNS = {
     "id": "text", "execution_id": "text", "activity_type": "text", "transaction_time": "timestamptz",
     "activity_date": "date", "symbol": "text", "side": "text", "qty": "numeric", "price": "numeric",
@@ -47,52 +47,11 @@ Telling = tuple[str, str, str]  # event, order id, execution id
 
 
 @dataclass(frozen=True, slots=True)
-class NewFill:
-    """A fill that entered the lake for the first time."""
-
-    execution_id: str
-    order_id: UUID
-    symbol: str
-    side: str
-    qty: Decimal
-    price: Decimal
-    transaction_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a write changed.
-
-    order_ids, activity_ids: rows that are new, newer, or completed by REST. order_news: (status, updated_at)
-    of the orders that moved on, not merely came again from another source. new_fills: seen for the first time.
-    conflicts: activities that came again with other content, kept in quarantine.
-    """
-
-    order_ids: tuple[UUID, ...] = ()
-    order_news: tuple[tuple[str, datetime], ...] = ()
-    activity_ids: tuple[str, ...] = ()
-    new_fills: tuple[NewFill, ...] = ()
-    conflicts: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.order_ids or self.activity_ids)
-
-    def __add__(self, other: Recorded) -> Recorded:
-        return Recorded(
-            self.order_ids + other.order_ids,
-            self.order_news + other.order_news,
-            self.activity_ids + other.activity_ids,
-            self.new_fills + other.new_fills,
-            self.conflicts + other.conflicts,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Frame:
     """One stream frame as it came off the socket, with what could be read of it."""
 
     received_at: datetime
-    connection: UUID
+    connection: str
     event: str | None
     order_id: str | None
     execution_id: str | None
@@ -158,82 +117,59 @@ def _incoming(columns: dict[str, str]) -> sql.Composed:
         as incoming({names}, raw)""").format(names=_names(columns), typed=typed)
 
 
-def _assignments(columns: Iterable[str]) -> sql.Composed:
+def _assignments(columns: Iterable[str], key: str) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name not in {"id", *TIES}
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name != key
     )
 
 
-def _version(row: str) -> sql.Composed:
-    """The SQL twin of `lake.model.version`."""
-    return sql.SQL(
-        "({r}.status = any({finished}), {r}.updated_at, {r}.filled_qty, {r}.source = 'rest',"
-        " coalesce({r}.legs_updated_at, '-infinity'), {r}.raw_json::text collate \"C\")"
-    ).format(r=sql.SQL(row), finished=sql.Literal(sorted(FINISHED)))
-
-
 # One writer per account at a time. Two that do not see each other's rows yet could neither tie a replacement to
-# its parent nor avoid waiting for each other's rows.
-TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended('coldharbour:lake:' || %s, 0))"
+# its parent nor compare with what is held. What follows in the transaction is planned once, not for each batch.
+TAKE_TURN = """
+    select pg_advisory_xact_lock(hashtextextended('coldharbour:lake:' || %s, 0)),
+           set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
+"""
 
 # In all that follows, `offset 0` keeps a join a lookup by key. The planner cannot know how few rows come in or how
 # small families are, and on a table that grew since it was analysed it would rather read the whole of it.
 
-UPSERT_ORDERS = sql.SQL("""
-    with incoming as materialized ({incoming}), before as (
-        select stored.id, stored.updated_at from incoming cross join lateral (
-            select id, updated_at from {table} where destination = %(slug)s and id = incoming.id offset 0
-        ) as stored
-    ), written as (
-        insert into {table} as stored (destination, {names})
-        select %(slug)s, {incoming_names} from incoming
-        on conflict (destination, id) do update set {assignments}, revision = default
-        where {excluded_version} > {stored_version}
-        returning id, status, updated_at
-    )
-    select written.id, written.status, written.updated_at,
-           before.id is null or before.updated_at < written.updated_at as is_news
-    from written left join before using (id)
+HELD_ORDERS = sql.SQL("""
+    select asked.id::text, is_awaited, stored.* from unnest(%(ids)s::uuid[]) as asked(id)
+    left join lateral (
+        select id::text, status, updated_at, filled_qty, source, legs_updated_at, replaces::text, replaced_by::text,
+               parent_id::text, legs::text[], raw_json::text
+        from {orders} where destination = %(slug)s and id = asked.id offset 0
+    ) as stored on true
+    cross join lateral (
+        select case when stored.id is null then coalesce(
+            (select true from {orders} where destination = %(slug)s and replaces = asked.id limit 1),
+            (select true from {orders} where destination = %(slug)s and replaced_by = asked.id limit 1)) end offset 0
+    ) as waiting(is_awaited)
+    where stored.id is not null or is_awaited
 """)
 
-# The rows as they stood before this statement are what conflicts are judged against: first come, first kept.
-# A fill that REST tells as the stream did is no news to those who follow revisions.
-UPSERT_ACTIVITIES = sql.SQL("""
-    with incoming as materialized ({incoming}), conflicting as (
-        insert into {quarantine} (destination, received_at, source, reason, raw)
-        select %(slug)s, %(now)s, 'rest', 'activity ' || incoming.id || ' came again with other content',
-               convert_to(incoming.raw_json::text, 'UTF8')
-        from incoming cross join lateral (
-            select * from {table} where destination = %(slug)s and id = incoming.id offset 0
-        ) as stored
-        where stored.source = 'rest' and incoming.source = 'rest'
-          and stored.status is not distinct from incoming.status
-          and stored.raw_json::jsonb <> incoming.raw_json::jsonb
-        on conflict do nothing
-        returning 1
-    ), fills as (
-        insert into {table} as stored (destination, {names})
-        select %(slug)s, {incoming_names} from incoming where execution_id is not null
-        on conflict (destination, execution_id) do update set {assignments}, id = excluded.id,
-            revision = case when ({told}) is distinct from ({told_again}) then pg_current_xact_id()
-                else stored.revision end
-        where stored.source = 'stream' and excluded.source = 'rest'
-        returning id, xmax = 0 as is_new, execution_id, order_id, symbol, side, qty, price, transaction_time
-    ), others as (
-        insert into {table} as stored (destination, {names})
-        select %(slug)s, {incoming_names} from incoming where execution_id is null
-        on conflict (destination, id) do update set {assignments}, revision = default
-        where array_position(array['correct', 'canceled'], excluded.status)
-            > coalesce(array_position(array['correct', 'canceled'], stored.status), 0)
-        returning id
-    )
-    select id, is_new, execution_id, order_id, symbol, side, qty, price, transaction_time,
-           (select count(*) from conflicting) as conflicts from fills
+HELD_ACTIVITIES = sql.SQL("""
+    select key, stored.* from unnest(%(executions)s::text[]) as asked(key) cross join lateral (
+        select id, status, source, raw_json::text from {activities}
+        where destination = %(slug)s and execution_id = key offset 0
+    ) as stored
     union all
-    select id, false, null, null, null, null, null, null, null, (select count(*) from conflicting) from others
-    union all
-    select null, false, null, null, null, null, null, null, null, count(*) from conflicting having count(*) > 0
+    select key, stored.* from unnest(%(ids)s::text[]) as asked(key) cross join lateral (
+        select id, status, source, raw_json::text from {activities}
+        where destination = %(slug)s and id = key offset 0
+    ) as stored
 """)
+
+# Whether a row is worth writing was decided in `lake.changes`, in this writer's turn.
+UPSERT = sql.SQL("""
+    insert into {table} as stored (destination, {names}) select %(slug)s, {names} from ({incoming}) as incoming
+    on conflict (destination, {key}) do update set {assignments}, revision = {revision}
+""")
+
+# A fill that REST tells as the stream did is no news to those who follow revisions.
+REVISION_OF_NEWS = sql.SQL(
+    "case when ({told}) is distinct from ({told_again}) then pg_current_xact_id() else stored.revision end"
+)
 
 # Everyone who is connected with the touched orders: along chains of replacement in both directions, to parents and
 # to legs.
@@ -254,10 +190,10 @@ FAMILIES = sql.SQL("""
         ) as beside
         where beside.id is not null
     )
-    select member.* from family cross join lateral (
+    select family.id::text, member.* from family left join lateral (
         select id::text, replaces::text, replaced_by::text, parent_id::text, legs::text[] from {orders}
         where destination = %(slug)s and id = family.id offset 0
-    ) as member
+    ) as member on true
 """)
 
 PLACE = sql.SQL("""
@@ -268,7 +204,13 @@ PLACE = sql.SQL("""
     where stored.ctid = found.ctid
 """)
 
+STREAM_ALIVE = """
+    insert into account_activities.raw_history_meta (destination, stream_alive_at) values (%s, %s)
+    on conflict (destination) do update set stream_alive_at = excluded.stream_alive_at
+"""
+
 APPEND_FRAMES = sql.SQL("""
+    with alive as ({alive})
     insert into {events} (destination, received_at, connection, event, order_id, execution_id, frame)
     select %s, * from unnest(%s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %b::bytea[])
 """)
@@ -286,32 +228,34 @@ class Statements:
     """The statements of one account's write path, composed once: composing takes as long as a small write."""
 
     def __init__(self, slug: str) -> None:
-        orders, activities = _table("raw_orders", slug), _table("raw_activities", slug)
-        self.upsert_orders = _compose(
-            UPSERT_ORDERS,
-            table=orders,
-            incoming=_incoming(ORDER_COLUMNS),
-            names=_names([*ORDER_COLUMNS, "raw_json"]),
-            incoming_names=_names([*ORDER_COLUMNS, "raw_json"], "incoming."),
-            assignments=_assignments([*ORDER_COLUMNS, "raw_json"]),
-            excluded_version=_version("excluded"),
-            stored_version=_version("stored"),
+        orders, activities, events = (_table(f"raw_{what}", slug) for what in ("orders", "activities", "events"))
+        self.held_orders = _compose(HELD_ORDERS, orders=orders)
+        self.held_activities = _compose(HELD_ACTIVITIES, activities=activities)
+        self.upsert_orders = _upsert(orders, ORDER_COLUMNS, "id")
+        self.upsert_fills = _upsert(
+            activities,
+            ACTIVITY_COLUMNS,
+            "execution_id",
+            REVISION_OF_NEWS.format(told=_names(FACTS, "stored."), told_again=_names(FACTS, "excluded.")),
         )
-        self.upsert_activities = _compose(
-            UPSERT_ACTIVITIES,
-            table=activities,
-            quarantine=sql.Identifier(SCHEMA, "quarantine"),
-            incoming=_incoming(ACTIVITY_COLUMNS),
-            names=_names([*ACTIVITY_COLUMNS, "raw_json"]),
-            incoming_names=_names([*ACTIVITY_COLUMNS, "raw_json"], "incoming."),
-            assignments=_assignments([*ACTIVITY_COLUMNS, "raw_json"]),
-            told=_names(FACTS, "stored."),
-            told_again=_names(FACTS, "excluded."),
-        )
+        self.upsert_others = _upsert(activities, ACTIVITY_COLUMNS, "id")
         self.families = _compose(FAMILIES, orders=orders)
         self.place = _compose(PLACE, orders=orders)
-        self.append_frames = _compose(APPEND_FRAMES, events=_table("raw_events", slug))
-        self.frames_told_before = _compose(FRAMES_TOLD_BEFORE, events=_table("raw_events", slug))
+        self.append_frames = _compose(APPEND_FRAMES, events=events, alive=sql.SQL(STREAM_ALIVE))
+        self.frames_told_before = _compose(FRAMES_TOLD_BEFORE, events=events)
+
+
+def _upsert(table: sql.Identifier, columns: dict[str, str], key: str, revision: sql.Composable = sql.DEFAULT) -> bytes:
+    written = [*columns, "raw_json"]
+    return _compose(
+        UPSERT,
+        table=table,
+        names=_names(written),
+        incoming=_incoming(columns),
+        key=sql.Identifier(key),
+        assignments=_assignments(written, key),
+        revision=revision,
+    )
 
 
 def _compose(template: sql.SQL, **parts: sql.Composable) -> bytes:
@@ -321,90 +265,87 @@ def _compose(template: sql.SQL, **parts: sql.Composable) -> bytes:
 _statements = cache(Statements)
 
 
-async def record(
-    conn: AsyncConnection, slug: str, harvest: Harvest, now: datetime, *, alive_at: datetime | None = None
-) -> Recorded:
+async def take_turn(conn: AsyncConnection, slug: str) -> None:
+    """Wait until nobody else writes this account's lake; from here on to the end of the transaction it is ours."""
+    await conn.execute(TAKE_TURN, [slug])
+
+
+async def look_up(conn: AsyncConnection, slug: str, harvest: Harvest) -> Held:
+    """Return what the lake holds of a harvest already."""
+    executions = [row.execution_id for row in harvest.activities if row.execution_id is not None]
+    ids = [row.id for row in harvest.activities if row.execution_id is None]
+    orders = await conn.execute(
+        _statements(slug).held_orders, {"slug": slug, "ids": [row.id for row in harvest.orders]}
+    )
+    activities = await conn.execute(
+        _statements(slug).held_activities, {"slug": slug, "executions": executions, "ids": ids}
+    )
+    found = await orders.fetchall()
+    return Held(
+        orders={order_id: _held_order(*row) for order_id, is_awaited, *row in found if not is_awaited},
+        activities={key: _held_activity(*row) for key, *row in await activities.fetchall()},
+        awaited=frozenset(order_id for order_id, is_awaited, *_ in found if is_awaited),
+    )
+
+
+def _held_order(*row: Any) -> HeldOrder:
+    *plain, legs, raw = row
+    return HeldOrder(*[*plain, tuple(legs), raw.encode()])
+
+
+def _held_activity(*row: Any) -> HeldActivity:
+    *plain, raw = row
+    return HeldActivity(*[*plain, raw.encode()])
+
+
+async def record(conn: AsyncConnection, slug: str, harvest: Harvest, held: Held) -> Changes:
     """Write a combined harvest; what is already there, or older than what is there, changes nothing.
 
-    Writers of one account take turns from here to the end of their transactions. alive_at: up to when the stream
-    has delivered with this.
+    held: what `look_up` found in this turn.
     """
-    async with conn.pipeline():
-        await conn.execute(TAKE_TURN, [slug])
-        orders = await _upsert_orders(conn, slug, harvest.orders)
-        activities = await _upsert_activities(conn, slug, harvest.activities, now)
-        families = await _find_families(conn, slug, harvest)
-        if alive_at is not None:
-            await mark_stream_alive(conn, slug, alive_at)
-        recorded = Recorded()
-        if orders is not None:
-            recorded += _recorded_orders(await orders.fetchall())
-        if activities is not None:
-            recorded += _recorded_activities(await activities.fetchall())
-        if families is not None:
-            await _place(conn, slug, await families.fetchall(), harvest.links)
-    return recorded
+    changes = compare(harvest, held)
+    if changes.unsettled:
+        changes = settle(changes, await _families(conn, slug, changes.unsettled), harvest.links)
+    fills = [row for row in changes.activities if row.execution_id is not None]
+    others = [row for row in changes.activities if row.execution_id is None]
+    statements = _statements(slug)
+    await _write(conn, statements.upsert_orders, slug, changes.orders)
+    await _write(conn, statements.upsert_fills, slug, fills)
+    await _write(conn, statements.upsert_others, slug, others)
+    if changes.moved:
+        places = [{"id": m.id, "parent_id": m.parent_id, "legs": m.legs} for m in changes.moved]
+        await conn.execute(statements.place, {"slug": slug, "places": msgspec.json.encode(places).decode()})
+    return changes
 
 
-async def _upsert_orders(conn: AsyncConnection, slug: str, rows: Sequence[Row]) -> AsyncCursor | None:
-    return await conn.execute(_statements(slug).upsert_orders, _arguments(slug, rows)) if rows else None
+async def _families(conn: AsyncConnection, slug: str, touched: Iterable[str]) -> dict[str, Member | None]:
+    """Return everyone who is connected with the touched orders; None for those that are not in the lake."""
+    found = await conn.execute(_statements(slug).families, {"slug": slug, "touched": [*touched]})
+    return {asked: _member(*row) if row[0] else None for asked, *row in await found.fetchall()}
 
 
-async def _upsert_activities(
-    conn: AsyncConnection, slug: str, rows: Sequence[Row], now: datetime
-) -> AsyncCursor | None:
-    if not rows:
-        return None
-    return await conn.execute(_statements(slug).upsert_activities, {**_arguments(slug, rows), "now": now})
+def _member(*row: Any) -> Member:
+    *plain, legs = row
+    return Member(*[*plain, tuple(legs)])
 
 
-async def _find_families(conn: AsyncConnection, slug: str, harvest: Harvest) -> AsyncCursor | None:
-    """Ask for the families of the orders whose ties this harvest says something about."""
-    touched = {order_id for link in harvest.links for order_id in link}
-    touched |= {row["id"] for row in harvest.orders if row["replaces"] or row["replaced_by"]}
-    if not touched:
-        return None
-    return await conn.execute(_statements(slug).families, {"slug": slug, "touched": sorted(touched)})
-
-
-async def _place(
-    conn: AsyncConnection, slug: str, families: Iterable[tuple[Any, ...]], nestings: Sequence[tuple[str, str]]
+async def _write(
+    conn: AsyncConnection, statement: bytes, slug: str, rows: Sequence[OrderRow] | Sequence[ActivityRow]
 ) -> None:
-    """Tie legs that are misplaced to their true parents, and list them there."""
-    members = [Member(order_id, old, new, parent, tuple(legs)) for order_id, old, new, parent, legs in families]
-    if moved := misplaced(members, nestings):
-        places = [{"id": m.id, "parent_id": m.parent_id, "legs": m.legs} for m in moved]
-        await conn.execute(_statements(slug).place, {"slug": slug, "places": msgspec.json.encode(places).decode()})
-
-
-def _recorded_orders(changed: Sequence[tuple[Any, ...]]) -> Recorded:
-    return Recorded(
-        order_ids=tuple(row[0] for row in changed),
-        order_news=tuple((status, at) for _, status, at, is_news in changed if is_news),
-    )
-
-
-def _recorded_activities(changed: Sequence[tuple[Any, ...]]) -> Recorded:
-    return Recorded(
-        activity_ids=tuple(row[0] for row in changed if row[0] is not None),
-        new_fills=tuple(NewFill(*row[2:9]) for row in changed if row[1]),
-        conflicts=changed[0][9] if changed else 0,
-    )
-
-
-def _arguments(slug: str, rows: Sequence[Row]) -> dict[str, Any]:
-    columns = [{name: value for name, value in row.items() if value is not None and name != "raw_json"} for row in rows]
-    raws = [bytes(row["raw_json"]) for row in rows]
-    return {"slug": slug, "rows": msgspec.json.encode(columns).decode(), "raws": raws}
+    if rows:
+        columns = [msgspec.structs.replace(row, raw_json=b"") for row in rows]  # empty, it is left out
+        raws = [row.raw_json for row in rows]
+        text = msgspec.json.encode(columns).decode()
+        await conn.execute(statement, {"slug": slug, "rows": text, "raws": raws})
 
 
 async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> None:
-    """Append stream frames as received; this table is never updated."""
+    """Append stream frames as received; this table is never updated. The last of them says until when it lived."""
     columns = zip(
         *((f.received_at, f.connection, f.event, f.order_id, f.execution_id, f.raw) for f in frames),
         strict=True,
     )
-    await conn.execute(_statements(slug).append_frames, [slug, *map(list, columns)])
+    await conn.execute(_statements(slug).append_frames, [slug, frames[-1].received_at, slug, *map(list, columns)])
 
 
 async def ask_what_was_told(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> AsyncCursor:
@@ -492,7 +433,7 @@ async def orders_behind_their_fills(
     return [row[0] for row in await result.fetchall()]
 
 
-async def unsettled_links(conn: AsyncConnection, slug: str, order_ids: Sequence[UUID]) -> list[UUID]:
+async def unsettled_links(conn: AsyncConnection, slug: str, order_ids: Sequence[str]) -> list[UUID]:
     """Return what these orders' links prove to be missing or stale: the members of their chains to ask for.
 
     An order that the lake does not hold, or one that has a successor and does not show it yet.
@@ -501,7 +442,7 @@ async def unsettled_links(conn: AsyncConnection, slug: str, order_ids: Sequence[
         select distinct pointed.id from {table} touched cross join lateral (
             values (touched.replaces, true), (touched.replaced_by, false)
         ) as pointed(id, is_succeeded)
-        where touched.destination = %(slug)s and touched.id = any(%(ids)s) and pointed.id is not null
+        where touched.destination = %(slug)s and touched.id = any(%(ids)s::uuid[]) and pointed.id is not null
           and not exists (
             select from {table} known where known.destination = %(slug)s and known.id = pointed.id
               and (not pointed.is_succeeded
@@ -520,13 +461,7 @@ async def stream_alive_at(conn: AsyncConnection, slug: str) -> datetime | None:
 
 async def mark_stream_alive(conn: AsyncConnection, slug: str, at: datetime) -> None:
     """Remember that the stream delivered everything up to `at`."""
-    await conn.execute(
-        """
-        insert into account_activities.raw_history_meta (destination, stream_alive_at) values (%s, %s)
-        on conflict (destination) do update set stream_alive_at = excluded.stream_alive_at
-        """,
-        [slug, at],
-    )
+    await conn.execute(STREAM_ALIVE, [slug, at])
 
 
 async def refresh_history_meta(conn: AsyncConnection, slug: str) -> None:

@@ -159,7 +159,7 @@ async def _broker_activities(broker: Broker, day: date | None, reach: Reach) -> 
 
 def _activity_fact(activity: Activity) -> tuple[str, ActivityFact]:
     row = activity_row(activity)
-    return activity.id, (activity.activity_type, row["qty"], row["price"], row["net_amount"])
+    return activity.id, (activity.activity_type, row.qty, row.price, row.net_amount)
 
 
 def _is_on(activity: Activity, day: date | None) -> bool:

@@ -24,8 +24,9 @@ from coldharbour.connect import one_line
 from coldharbour.db import Database, notify
 from coldharbour.events import FillRecorded
 from coldharbour.lake import store
+from coldharbour.lake.changes import Recorded
 from coldharbour.lake.model import Harvest, Unstorable, activity_row, combine, harvest_order, harvest_update
-from coldharbour.lake.store import Cursor, Frame, Recorded, Telling
+from coldharbour.lake.store import Cursor, Frame, Telling
 
 NOTICE_BYTES = 7000  # PostgreSQL refuses payloads of 8000 bytes
 
@@ -58,17 +59,17 @@ class Lake:
 
     async def _write_frames(self, frames: Sequence[StreamFrame]) -> Recorded:
         rows = [_frame_row(frame) for frame in frames]
-        async with self.db.transaction() as conn:
-            async with conn.pipeline():
-                told = await store.ask_what_was_told(conn, self.slug, rows)
-                await store.append_frames(conn, self.slug, rows)
-                harvests, unreadable = _read_frames(frames, rows, await store.told(told))
-            recorded = await store.record(
-                conn, self.slug, combine(harvests), self.clock.now(), alive_at=frames[-1].received_at
-            )
+        said = [_read(frame) for frame in frames]
+        async with self.db.transaction(pipelined=True) as conn:
+            await store.take_turn(conn, self.slug)
+            told = await store.ask_what_was_told(conn, self.slug, rows)
+            held = await store.look_up(conn, self.slug, combine(harvest for harvest, _ in said))
+            harvests, unreadable = _judge(rows, said, await store.told(told))
+            await store.append_frames(conn, self.slug, rows)
+            changes = await store.record(conn, self.slug, combine(harvests), held)
             quarantined = await self._put_aside(conn, unreadable, "stream")
-        await self._tell(recorded, quarantined, "stream", wake=True)
-        return recorded
+        await self._tell(changes.recorded, quarantined, "stream", wake=True)
+        return changes.recorded
 
     async def write_orders(
         self, orders: Iterable[Order], malformed: Sequence[Malformed] = (), *, cursor: Cursor | None = None
@@ -117,13 +118,17 @@ class Lake:
         now = self.clock.now()
         harvests, unreadable = _harvest(items, translate, now)
         unreadable += [(now, problem.reason, problem.raw) for problem in malformed]
-        async with self.db.transaction() as conn:
-            recorded = await store.record(conn, self.slug, combine(harvests), now)
+        harvest = combine(harvests)
+        async with self.db.transaction(pipelined=True) as conn:
+            await store.take_turn(conn, self.slug)
+            held = await store.look_up(conn, self.slug, harvest)
+            changes = await store.record(conn, self.slug, harvest, held)
+            unreadable += [(now, _dispute(f"activity {row.id}"), row.raw_json) for row in changes.disputed]
             quarantined = await self._put_aside(conn, unreadable, "rest")
             if cursor is not None:
                 await store.move_cursor(conn, self.slug, name, cursor)
-        await self._tell(recorded, quarantined, "rest", wake=bool(recorded or quarantined))
-        return recorded
+        await self._tell(changes.recorded, quarantined, "rest", wake=bool(changes.recorded or quarantined))
+        return changes.recorded
 
     async def _put_aside(
         self, conn: AsyncConnection, unreadable: Sequence[Unreadable], source: str
@@ -141,32 +146,43 @@ class Lake:
 
 
 def fill_events(recorded: Recorded) -> Iterator[FillRecorded]:
-    """Yield the domain event of every fill that was new to the lake."""
+    """Yield the domain event of every fill that was new to the lake and says all that the event tells."""
     for fill in recorded.new_fills:
-        yield FillRecorded(
-            at=fill.transaction_time, execution_id=fill.execution_id, order_id=str(fill.order_id),
-            symbol=fill.symbol, side=fill.side, qty=fill.qty, price=fill.price,
-        )  # fmt: skip
+        at, execution_id, order_id = fill.transaction_time, fill.execution_id, fill.order_id
+        symbol, side, qty, price = fill.symbol, fill.side, fill.qty, fill.price
+        if at and execution_id and order_id and symbol and side and qty is not None and price is not None:
+            yield FillRecorded(
+                at=at, execution_id=execution_id, order_id=order_id, symbol=symbol, side=side, qty=qty, price=price
+            )
 
 
-def _read_frames(
-    frames: Sequence[StreamFrame], rows: Sequence[Frame], told: Mapping[Telling, bytes]
+def _read(frame: StreamFrame) -> tuple[Harvest, str | None]:
+    """Return what a frame says, and the problem with it."""
+    if frame.update is None:
+        return Harvest(), frame.problem
+    try:
+        return harvest_update(frame.update), frame.problem
+    except Unstorable as error:
+        return Harvest(), str(error)
+
+
+def _judge(
+    rows: Sequence[Frame], said: Sequence[tuple[Harvest, str | None]], told: Mapping[Telling, bytes]
 ) -> tuple[list[Harvest], list[Unreadable]]:
-    """Return what the frames say; one that tells a known event with other content is put aside: the first counts."""
+    """Return what counts; a frame that tells a known event with other content is put aside: the first counts."""
     first_told = dict(told)
     harvests, unreadable = [], []
-    for frame, row in zip(frames, rows, strict=True):
-        problem = frame.problem
-        if row.telling is not None and first_told.setdefault(row.telling, row.raw) != row.raw:
-            problem = f"{row.event} of order {row.order_id} came again with other content"
-        elif frame.update is not None:
-            try:
-                harvests.append(harvest_update(frame.update))
-            except Unstorable as error:
-                problem = str(error)
-        if problem is not None:
-            unreadable.append((frame.received_at, problem, frame.raw))
+    for row, (harvest, problem) in zip(rows, said, strict=True):
+        is_disputed = row.telling is not None and first_told.setdefault(row.telling, row.raw) != row.raw
+        if not is_disputed:
+            harvests.append(harvest)
+        if reason := _dispute(f"{row.event} of order {row.order_id}") if is_disputed else problem:
+            unreadable.append((row.received_at, reason, row.raw))
     return harvests, unreadable
+
+
+def _dispute(what: str) -> str:
+    return f"{what} came again with other content"
 
 
 def _harvest_order(order: Order) -> Harvest:
@@ -193,7 +209,7 @@ def _frame_row(frame: StreamFrame) -> Frame:
     update = frame.update
     return Frame(
         received_at=frame.received_at,
-        connection=UUID(frame.connection),
+        connection=frame.connection,
         event=update.event if update else None,
         order_id=_uuid_or_none(update.order.id) if update else None,
         execution_id=update.execution_id if update else None,

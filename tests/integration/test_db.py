@@ -63,6 +63,14 @@ async def add(db: Database, n: int) -> None:
         await conn.execute("insert into item values (%s)", [n])
 
 
+async def pipeline(db: Database, *statements: bytes, is_read: bool = False) -> None:
+    async with db.transaction(pipelined=True) as conn:
+        for statement in statements:
+            await conn.execute(statement)
+        if is_read:
+            await (await conn.execute("select 1")).fetchone()
+
+
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Stop a server process as a swapped-out or hung machine would; its connection stays open."""
@@ -194,6 +202,58 @@ class TestTransaction:
                 await ask(db, "select 1")
 
         assert 4.5 < time.monotonic() - started < 6
+
+
+class TestPipelinedTransaction:
+    """Statements are sent ahead of their answers: what fails is told late, but told, and undoes everything."""
+
+    GOOD, BAD = b"insert into item values (1)", b"insert into item values (2), (2)"
+
+    @pytest.mark.parametrize("statements", [[BAD], [GOOD, BAD], [BAD, GOOD], [GOOD, BAD, GOOD, GOOD]])
+    @pytest.mark.parametrize("is_read", [True, False])
+    async def test_a_failed_statement_is_raised_itself_and_undoes_all_others(
+        self, db: Database, statements: list[bytes], is_read: bool
+    ) -> None:
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            await pipeline(db, *statements, is_read=is_read)
+
+        assert await items(db) == []
+        assert await ask(db, "select count(*) from pg_stat_activity where state like 'idle in trans%'") == 0
+
+    async def test_an_error_that_is_swallowed_fails_the_transaction_all_the_same(self, db: Database) -> None:
+        async def swallow(statement: bytes) -> None:
+            async with db.transaction(pipelined=True) as conn:
+                await conn.execute("insert into item values (1)")
+                with suppress(psycopg.Error):
+                    await (await conn.execute(statement)).fetchone()
+                with suppress(psycopg.Error):
+                    await conn.execute("insert into item values (3)")
+
+        for statement in (b"insert into item values (2), (2) returning n", b"select 1 from nowhere"):
+            with pytest.raises(RuntimeError, match="swallowed"):
+                await swallow(statement)
+
+        assert await items(db) == []
+
+    async def test_a_commit_that_is_refused_is_raised(self, db: Database) -> None:
+        async with db.transaction() as conn:
+            await conn.execute("create table part (n int references item deferrable initially deferred)")
+
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            await pipeline(db, b"insert into item values (1)", b"insert into part values (2)")
+
+        assert await items(db) == []
+
+    async def test_a_full_disk_is_told_apart(self, db: Database) -> None:
+        with pytest.raises(StorageFull):
+            await pipeline(db, b"do $$ begin raise exception using errcode = '53100'; end $$", self.GOOD)
+
+    async def test_a_connection_that_dies_in_it_is_a_failure_that_passes(self, db: Database) -> None:
+        with pytest.raises(Transient, match="the database failed"):
+            await pipeline(db, self.GOOD, b"select pg_terminate_backend(pg_backend_pid())")
+        await add(db, 2)
+
+        assert await items(db) == [2]
 
 
 class TestDeadDatabase:

@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from itertools import zip_longest
 from typing import Any
 
+import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fakes.history import Evidence, Page, chunks, history
-from fakes.lake import NOON, SLUG, Json, frame, open_lake, rows
+from fakes.lake import SLUG, UNORDERED, Json, frame, open_lake, rows
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -61,7 +63,8 @@ class Recorder:
 
         async def write() -> None:
             async with self.lake.db.transaction() as conn:
-                await store.record(conn, SLUG, harvest, NOON)
+                await store.take_turn(conn, SLUG)
+                await store.record(conn, SLUG, harvest, await store.look_up(conn, SLUG, harvest))
                 raise PowerCut
 
         with suppress(PowerCut):
@@ -190,6 +193,43 @@ def test_any_order_of_arrival_ends_in_the_same_rows(recorder: Recorder) -> None:
             print_blob=True,
         ),
     )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(3))
+async def test_two_processes_that_write_one_account_at_once_end_as_one_alone(database_url: str, seed: int) -> None:
+    """A backfill beside the stream, or two nodes while a lease changes hands: both look up before they write."""
+    seen = evidence_of(seed)
+    fills: list[str] = []
+
+    async def hear(lake: Lake) -> None:
+        for page in chunks(seen.frames, 3):
+            recorded = await lake.write_frames([frame(raw) for raw in page])
+            fills.extend(fill.id for fill in recorded.new_fills)
+
+    async def read(lake: Lake) -> None:
+        for orders, activities in zip_longest(seen.orders[::3], seen.activities[::3]):
+            await lake.write_orders([translate.order(raw) for raw in orders or ()])
+            recorded = await lake.write_activities([translate.activity(raw) for raw in activities or ()])
+            fills.extend(fill.id for fill in recorded.new_fills)
+
+    async with (
+        open_lake(database_url) as here,
+        open_lake(database_url) as there,
+        open_lake(database_url, slug="alone") as alone,
+    ):
+        async with anyio.create_task_group() as both:
+            for lake in (here, there):
+                both.start_soon(hear, lake)
+                both.start_soon(read, lake)
+        announced, fills = fills, []
+        await hear(alone)
+        await read(alone)
+
+        for table in TABLES:
+            unordered = (*UNORDERED, "destination")
+            assert await rows(here, table, without=unordered) == await rows(alone, table, without=unordered)
+    assert sorted(announced) == sorted(fills)
 
 
 def test_the_generated_histories_hold_everything_that_matters() -> None:

@@ -1,5 +1,7 @@
 -- depends: 0001_kernel
 -- The lake: everything the broker said. raw_json is `json`, not `jsonb`: it keeps the broker's own bytes.
+-- Within a partition `destination` is the same everywhere: an index begins with what it is for, so that a plan made
+-- while a table is empty cannot choose another one.
 
 create sequence account_activities.raw_events_id;
 create table account_activities.raw_events (
@@ -13,7 +15,7 @@ create table account_activities.raw_events (
     frame bytea not null,
     primary key (destination, id)
 ) partition by list (destination);
-create index raw_events_execution on account_activities.raw_events (destination, execution_id)
+create index raw_events_execution on account_activities.raw_events (execution_id)
     where execution_id is not null;
 
 create table account_activities.raw_orders (
@@ -53,15 +55,15 @@ create table account_activities.raw_orders (
     source text not null check (source in ('rest', 'stream')),
     ingested_at timestamptz not null default clock_timestamp(),
     revision xid8 not null default pg_current_xact_id(),
-    primary key (destination, id)
+    primary key (id, destination)
 ) partition by list (destination);
-create index raw_orders_revision on account_activities.raw_orders (destination, revision);
-create index raw_orders_submitted on account_activities.raw_orders (destination, submitted_at);
-create index raw_orders_replaces on account_activities.raw_orders (destination, replaces) where replaces is not null;
-create index raw_orders_replaced_by on account_activities.raw_orders (destination, replaced_by)
+create index raw_orders_revision on account_activities.raw_orders (revision);
+create index raw_orders_submitted on account_activities.raw_orders (submitted_at);
+create index raw_orders_replaces on account_activities.raw_orders (replaces) where replaces is not null;
+create index raw_orders_replaced_by on account_activities.raw_orders (replaced_by)
     where replaced_by is not null;
-create index raw_orders_parent on account_activities.raw_orders (destination, parent_id) where parent_id is not null;
-create index raw_orders_unfinished on account_activities.raw_orders (destination, id)
+create index raw_orders_parent on account_activities.raw_orders (parent_id) where parent_id is not null;
+create index raw_orders_unfinished on account_activities.raw_orders (id)
     where status not in ('filled', 'canceled', 'expired', 'replaced', 'rejected');
 
 create table account_activities.raw_activities (
@@ -82,12 +84,12 @@ create table account_activities.raw_activities (
     source text not null check (source in ('rest', 'stream')),
     ingested_at timestamptz not null default clock_timestamp(),
     revision xid8 not null default pg_current_xact_id(),
-    primary key (destination, id)
+    primary key (id, destination)
 ) partition by list (destination);
-create unique index raw_activities_execution on account_activities.raw_activities (destination, execution_id);
-create index raw_activities_revision on account_activities.raw_activities (destination, revision);
-create index raw_activities_order on account_activities.raw_activities (destination, order_id) where order_id is not null;
-create index raw_activities_time on account_activities.raw_activities (destination, transaction_time);
+create unique index raw_activities_execution on account_activities.raw_activities (execution_id, destination);
+create index raw_activities_revision on account_activities.raw_activities (revision);
+create index raw_activities_order on account_activities.raw_activities (order_id) where order_id is not null;
+create index raw_activities_time on account_activities.raw_activities (transaction_time);
 
 create table account_activities.raw_history_meta (
     destination text not null primary key,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
-from uuid import UUID
 
 import pytest
 from fakes.lake import NOON
 
 from coldharbour.lake.gaps import NEWS_GRACE, OVERLAP, is_mute, newest_audible, refetch_from
-from coldharbour.lake.store import NewFill
+from coldharbour.lake.model import ActivityRow
 
 
 def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def fill(seconds: float) -> NewFill:
-    return NewFill("e", UUID(int=1), "KO", "buy", Decimal(1), Decimal(62), at(seconds))
+def fill(seconds: float) -> ActivityRow:
+    return ActivityRow(id="a", execution_id="e", activity_type="FILL", transaction_time=at(seconds), source="rest")
 
 
 def test_reading_again_begins_an_overlap_before_the_earliest_sign_of_life() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from fakes.lake import NOON, Json, activity, cash_json, fill_json, name, order, order_json, text, told
+from msgspec.structs import asdict
 
 from coldharbour.broker.model import TradeUpdate
 from coldharbour.lake.model import (
-    Row,
+    OrderRow,
     Source,
     Unstorable,
     activity_row,
@@ -25,7 +26,7 @@ from coldharbour.lake.model import (
 )
 
 
-def row(*, source: Source = "rest", **changes: Any) -> Row:
+def row(*, source: Source = "rest", **changes: Any) -> OrderRow:
     return order_row(order(order_json("a", **changes)), source)
 
 
@@ -45,15 +46,15 @@ def test_an_orders_row_has_every_figure_exactly_and_the_raw_text() -> None:
 
     found = order_row(order(message), "rest")
 
-    assert found["id"] == name("a")
-    assert found["updated_at"] == NOON + timedelta(seconds=2.5)
-    assert (found["filled_qty"], found["limit_price"]) == (Decimal("0.057436865"), Decimal("0.0001"))
-    assert (found["trail_percent"], found["stop_price"]) == (Decimal("1.50"), None)
-    assert bytes(found["raw_json"]) == text(message)
+    assert found.id == name("a")
+    assert found.updated_at == NOON + timedelta(seconds=2.5)
+    assert (found.filled_qty, found.limit_price) == (Decimal("0.057436865"), Decimal("0.0001"))
+    assert (found.trail_percent, found.stop_price) == (Decimal("1.50"), None)
+    assert found.raw_json == text(message)
 
 
 def test_nothing_filled_is_zero_and_not_unknown() -> None:
-    assert row(filled_qty=None)["filled_qty"] == 0
+    assert row(filled_qty=None).filled_qty == 0
 
 
 def test_a_nested_order_is_a_row_each_and_a_link_each_however_deep() -> None:
@@ -62,22 +63,22 @@ def test_a_nested_order_is_a_row_each_and_a_link_each_however_deep() -> None:
 
     harvest = harvest_order(order(message), "rest")
 
-    assert [found["id"] for found in harvest.orders] == [name(who) for who in ("root", "left", "right", "leaf")]
+    assert [found.id for found in harvest.orders] == [name(who) for who in ("root", "left", "right", "leaf")]
     assert list(harvest.links) == [
         (name("root"), name("left")),
         (name("root"), name("right")),
         (name("right"), name("leaf")),
     ]
-    assert harvest.orders[0]["legs_updated_at"] == NOON + timedelta(seconds=9)
-    assert harvest.orders[1]["legs_updated_at"] is None
-    assert bytes(harvest.orders[3]["raw_json"]) == text(leaf)
+    assert harvest.orders[0].legs_updated_at == NOON + timedelta(seconds=9)
+    assert harvest.orders[1].legs_updated_at is None
+    assert harvest.orders[3].raw_json == text(leaf)
 
 
 @pytest.mark.parametrize(
     ("side", "amount"), [("buy", "-621.00"), ("sell", "621.00"), ("sell_short", "621.00"), ("", "-621.00")]
 )
 def test_a_fill_costs_or_brings_its_quantity_times_its_price(side: str, amount: str) -> None:
-    assert activity_row(activity(fill_json("e", side=side)))["net_amount"] == Decimal(amount)
+    assert activity_row(activity(fill_json("e", side=side))).net_amount == Decimal(amount)
 
 
 def test_the_streams_fill_is_the_row_that_rest_will_tell_but_for_its_text() -> None:
@@ -86,7 +87,8 @@ def test_the_streams_fill_is_the_row_that_rest_will_tell_but_for_its_text() -> N
     from_rest = activity_row(activity(fill_json("e", at=1.25)))
 
     assert from_stream is not None
-    assert {key for key in from_rest if from_rest[key] != from_stream[key]} == {"raw_json", "source"}
+    stream, rest = asdict(from_stream), asdict(from_rest)
+    assert {field for field in rest if rest[field] != stream[field]} == {"raw_json", "source"}
 
 
 def test_other_events_bring_no_fill() -> None:
@@ -109,9 +111,9 @@ def _fields(value: TradeUpdate) -> dict[str, Any]:
 def test_money_that_moves_without_a_trade_has_a_day_and_its_own_sign() -> None:
     found = activity_row(activity(cash_json("fee", activity_type="FEE", net_amount="-0.02", symbol=None, qty=None)))
 
-    assert (found["activity_date"], found["transaction_time"]) == (date(2026, 10, 8), None)
-    assert (found["net_amount"], found["execution_id"], found["symbol"]) == (Decimal("-0.02"), None, None)
-    assert found["status"] == "executed"
+    assert (found.activity_date, found.transaction_time) == (date(2026, 10, 8), None)
+    assert (found.net_amount, found.execution_id, found.symbol) == (Decimal("-0.02"), None, None)
+    assert found.status == "executed"
 
 
 @pytest.mark.parametrize("changes", [{"id": "seven"}, {"replaces": "x"}, {"client_order_id": "a\u0000b"}])
@@ -156,7 +158,7 @@ def test_a_batch_is_reduced_to_the_newest_row_of_each_order_in_any_order_of_tell
     ]
 
     for telling in permutations(life):
-        assert [found["status"] for found in combine(telling).orders] == ["canceled"]
+        assert [found.status for found in combine(telling).orders] == ["canceled"]
 
 
 def test_a_batch_has_one_row_of_each_fill_and_one_of_each_link() -> None:
