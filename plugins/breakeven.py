@@ -85,7 +85,6 @@ async def keep_stops(ctx: AccountContext, cfg: BreakevenSettings, *, task_status
 async def keep_stops_once(ctx: AccountContext, cfg: BreakevenSettings) -> None:
     """Evaluate every lot once, and see the moves through."""
     async with stop_keeper(ctx, cfg) as keeper:
-        await keeper.until_heard()
         await keeper.cycle()
         await keeper.until_settled()
 

@@ -13,17 +13,15 @@ from functools import partial
 
 import anyio
 import anyio.abc
-import msgspec
 
 from coldharbour import store as kernel_store
 from coldharbour.accounts import AccountContext
 from coldharbour.broker import BrokerRefused
-from coldharbour.db import RESYNC, Subscription, notify
+from coldharbour.db import RESYNC, Subscription
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import MovesDisarmed
 from coldharbour.feed.substitutes import Substitutes
 from coldharbour.feed.watch import Watch
-from coldharbour.live.store import take_turn
 from coldharbour.risk import store as audit
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.breakeven import decide_breakeven
@@ -35,11 +33,12 @@ from coldharbour.risk.lots.sources import LotSources
 from coldharbour.risk.lots.watched import WatchedLot, WatchedLots
 from coldharbour.risk.model import BreakevenRule, Decision, MarketView, Reason
 from coldharbour.risk.mover import StopMover
+from coldharbour.risk.notices import tell_evaluated, tell_flags
 from coldharbour.sessions import NEW_YORK, Phase, Schedule
 
 PATIENCE_S = 20.0  # for what an earlier process left unsettled, before anything new is decided
 KEPT_PATIENCE_S = 10.0  # for somebody who keeps the open trades, before they are worked out here
-PRICE_PATIENCE_S = 5.0  # for a first price, where a single cycle is all there is
+PRICE_PATIENCE_S = 5.0  # for the feed's first price; a single cycle has no other chance
 PAUSE_S = 0.01  # between two looks at what moved, so that a busy tape leaves room for others
 PRUNE_EVERY_S = 6 * 3600.0
 MISSED_BEATS = 2.5  # intervals after which evaluations no longer count as one stretch
@@ -85,6 +84,8 @@ class StopKeeper:
         await self._until(self._is_settled, PATIENCE_S)
         await self._until(self.sources.is_kept, KEPT_PATIENCE_S)
         await self.read_lots()
+        await self._seed_prices()
+        await self._until(self._is_priced, PRICE_PATIENCE_S)
 
     async def run(self) -> None:
         """Evaluate all lots once an interval, and each at once when its trigger is touched."""
@@ -114,18 +115,9 @@ class StopKeeper:
         """Read everything anew and evaluate every lot."""
         await self._read_sessions()
         await self.read_lots()
-        oldest = timedelta(seconds=self.rule.max_price_age_s)
-        await self._substitutes.seed(list(self.lots.symbols), self.ctx.clock.now(), oldest)
+        await self._seed_prices()
         await self.evaluate(self.lots)
         await self._prune()
-
-    async def until_heard(self) -> None:
-        """Wait a little for the feed's first price."""
-
-        async def is_heard() -> bool:
-            return self.ctx.prices.heard_at is not None or not len(self.lots)
-
-        await self._until(is_heard, PRICE_PATIENCE_S)
 
     async def until_settled(self) -> None:
         """Wait until no move is under way."""
@@ -223,19 +215,23 @@ class StopKeeper:
         news = {parent_id: flag for parent_id, flag in flags.items() if self._flags.get(parent_id) != flag}
         async with self.ctx.db.transaction() as conn:
             await audit.record(conn, self.slug, [entry_of(decision) for decision in decisions], within=self._within)
-            if news:
-                await take_turn(conn, self.slug, "open_trades")
-            flagged = await audit.flag_lots(conn, self.slug, news) if news else []
+            flagged = await audit.flag_lots(conn, self.slug, news)
         self._flags |= news
-        told = [msgspec.json.encode({"op": "lot", "parent_id": lot.parent_id, "version": lot.version}).decode()
-                for lot in flagged]  # fmt: skip
-        if told:
-            await notify(self.ctx.db, f"pos_channel_{self.slug}", *told)
-        await notify(self.ctx.db, f"risk_channel_{self.slug}", '{"op":"evaluated"}')
+        await tell_flags(self.ctx.db, self.slug, flagged)
+        await tell_evaluated(self.ctx.db, self.slug)
 
     async def _read_sessions(self) -> None:
         async with self.ctx.db.transaction() as conn:
             self.watch.sessions = Schedule(await kernel_store.sessions_of(conn, self.ctx.destination.market))
+
+    async def _seed_prices(self) -> None:
+        """Look elsewhere for the prices of symbols that the stream does not tell of."""
+        oldest = timedelta(seconds=self.rule.max_price_age_s)
+        await self._substitutes.seed(list(self.lots.symbols), self.ctx.clock.now(), oldest)
+
+    async def _is_priced(self) -> bool:
+        prices = self.ctx.prices
+        return prices.heard_at is not None and all(prices.last(symbol) for symbol in self.lots.symbols)
 
     async def _is_settled(self) -> bool:
         return not self.mover.busy

@@ -12,13 +12,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import anyio
-import msgspec
 import psycopg
 
 from coldharbour.accounts import AccountContext, Lease
 from coldharbour.broker import BrokerRefused, NotSent, Order, OutcomeUnknown, Position, Priority
 from coldharbour.clock import Clock
-from coldharbour.db import notify
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import StopMoved
 from coldharbour.live.model import ZERO
@@ -42,6 +40,7 @@ from coldharbour.risk.moves import (
     send_once,
     settle,
 )
+from coldharbour.risk.notices import tell_end, tell_flags
 from coldharbour.risk.readback import ReadBack, pauses_s
 from coldharbour.sessions import Phase
 
@@ -203,7 +202,10 @@ class StopMover:
             is_new = await store.keep_outcome(conn, intent, now)
             if is_new:
                 await self._record_end(conn, intent, now)
+            flags = {intent.lot_id: str(Flag.OK)} if is_new and intent.state is MoveState.MOVED else {}
+            flagged = await audit.flag_lots(conn, self._slug, flags)
         if is_new:
+            await tell_flags(self._ctx.db, self._slug, flagged)
             await self._tell(intent, symbol)
 
     async def _record_end(self, conn: psycopg.AsyncConnection, intent: Intent, at: datetime) -> None:
@@ -226,8 +228,7 @@ class StopMover:
             ))  # fmt: skip
         else:
             ctx.log.warning("stop.not_moved", **facts, state=intent.state.value, reason=intent.reason)
-        note = {"op": "moved" if intent.state is MoveState.MOVED else "not_moved", "parent_id": intent.lot_id}
-        await notify(ctx.db, f"risk_channel_{self._slug}", msgspec.json.encode(note).decode())
+        await tell_end(ctx.db, self._slug, intent.lot_id, has_moved=intent.state is MoveState.MOVED)
 
     async def _keep_back(self, decision: Decision, reason: Reason, detail: str) -> None:
         self._ctx.log.info("stop.kept_back", symbol=decision.lot.symbol, reason=reason.value, detail=detail)

@@ -16,6 +16,7 @@ import msgspec
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
+from coldharbour.live.store import take_turn
 from coldharbour.risk.audit import AuditEntry, AuditRow, NewestDecision
 from coldharbour.risk.model import Flag, Reason
 
@@ -198,8 +199,11 @@ async def prune_routine(conn: AsyncConnection, slug: str, before: datetime) -> i
 async def flag_lots(conn: AsyncConnection, slug: str, flags: Mapping[str, str]) -> list[FlaggedLot]:
     """Show on the open trades what their evaluations came to; return those that changed.
 
-    Take the turn of the table first (`live.store.take_turn`).
+    Waits for its turn, since others write rows of this table together.
     """
+    if not flags:
+        return []
+    await take_turn(conn, slug, "open_trades")
     query = FLAG.format(lots=_table(slug, "open_trades"))
     cursor = await conn.execute(query, {"slug": slug, "ids": list(flags), "flags": list(flags.values())})
     return [FlaggedLot(*row) for row in await cursor.fetchall()]

@@ -157,6 +157,8 @@ async def recorded(
     accounts: Sequence[tuple[SimulatedAccount, SimulatorAddress]],
     tables: str = "",
     kinds: Sequence[str] = WORKERS,
+    *,
+    clock: Clock | None = None,
 ) -> AsyncIterator[list[Station]]:
     """Record accounts with the real kernel for the length of the block, each through its own cable."""
     async with AsyncExitStack() as stack:
@@ -170,7 +172,7 @@ async def recorded(
         await prepare_database(database_url, configuration, registry)
         db = await stack.enter_async_context(open_database(database_url, name="ingest", clock=SystemClock()))
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(Kernel(configuration, registry, assignments, db=db).run)
+        tasks.start_soon(Kernel(configuration, registry, assignments, db=db, clock=clock).run)
         watching = await stack.enter_async_context(open_database(database_url, name="test", clock=SystemClock()))
         yield [Station(account.slug, watching, account, cables[account.slug]) for account, _ in accounts]
         tasks.cancel_scope.cancel()

@@ -62,5 +62,7 @@ class Breakouts:
 
     def _note(self, error: Exception) -> None:
         if not self._is_silent:
-            log.info("breakouts.left_out", column=self._column, reason=one_line(error))
+            is_missing = isinstance(error, psycopg.errors.UndefinedTable)
+            reason = "there is no table public.alpaca_breakouts" if is_missing else one_line(error)
+            log.info("breakouts.left_out", column=self._column, reason=reason)
         self._is_silent = True
