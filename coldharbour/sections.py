@@ -67,6 +67,9 @@ class WebSettings(Section):
     origins: tuple[str, ...] = Field(
         (), description="Where browsers reach the pages besides loopback, such as https://room.example.org."
     )
+    disable_sse: bool = Field(
+        False, description="Ask for what changed every few seconds; for networks that hold back event streams."
+    )
     actions: bool = Field(False, description="Offer the buttons that change something; the pages only show otherwise.")
     auth: AuthSettings = AuthSettings()
 

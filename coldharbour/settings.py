@@ -48,6 +48,7 @@ KNOWN_VARIABLES = {
     "TIMESCALE_LIVE_CONN_STRING": ("database", "timescale_url"),
     "ZMQ_SIP_STREAM_ENDPOINT": ("feed", "endpoint"),
     "PORT": ("web", "port"),
+    "DISABLE_SSE": ("web", "disable_sse"),
 }
 # Names operators know that set the default of every destination.
 DESTINATION_VARIABLES = {

@@ -18,6 +18,8 @@ from psycopg.conninfo import make_conninfo
 from coldharbour.embedded import embedded_server
 from coldharbour.schema import upgrade
 
+pytest_plugins = ["fakes.chromium"]
+
 APPLICATION_ROLE = "coldharbour"
 
 

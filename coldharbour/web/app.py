@@ -54,7 +54,7 @@ async def serve_web(
     with bound_socket(web) as listening:
         assets = load_assets()
         streams = Streams(MAX_STREAMS)
-        fragments = Fragments(assets, actions=web.actions, login=web.auth.mode == "password")
+        fragments = Fragments(assets, actions=web.actions, login=web.auth.mode == "password", polls=web.disable_sse)
         board = Board(ctx, fragments, streams)
         server = Server(create_app(board, assets, open_door(configuration, ctx.db, ctx.clock)), streams)
         async with anyio.create_task_group() as tasks:
@@ -74,7 +74,7 @@ def create_app(board: Board, assets: Assets, door: Door) -> Application:
     streams = [pages.stream_of(board, page) for page in board.pages]
     application = Litestar(
         route_handlers=[
-            pages.overview, pages.dashboard, pages.partial, pages.panel_page, pages.static, *streams,
+            *pages.ROUTES, *streams,
             probes.healthz, probes.readyz, probes.metrics, api.router, login.router,
         ],
         state=State({"board": board, "assets": assets, "cache": Cache(), "door": door}),

@@ -31,11 +31,16 @@ class Full(Exception):
 
 
 def html_frame(part: str, html: str) -> bytes:
-    """Frame the new HTML of the element with the id `part`; the page morphs it into place.
+    """Frame the new HTML of the element with the id `part`.
 
     Lines end in LF: a CRLF that is split over two packets ends the event early in the browser's parser.
     """
-    return message(f'<hx-partial hx-target="#{part}" hx-swap="outerMorph">{html}</hx-partial>')
+    return message(partial(part, html))
+
+
+def partial(part: str, html: str) -> str:
+    """Return HTML that the page morphs into the place of the element with the id `part`."""
+    return f'<hx-partial hx-target="#{part}" hx-swap="outerMorph">{html}</hx-partial>'
 
 
 def json_frame(event: str, value: object) -> bytes:

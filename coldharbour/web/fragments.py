@@ -16,6 +16,7 @@ from coldharbour.hookspecs import PanelSpec
 from coldharbour.web import formats
 from coldharbour.web.assets import TEMPLATES_PACKAGE, Assets
 from coldharbour.web.contexts import Account, AccountView, Health, WorkerView
+from coldharbour.web.events import partial
 from coldharbour.web.standings import Group, Standing
 from coldharbour.web.store import Counts
 
@@ -44,11 +45,14 @@ OPERATIONS = ("reach", "workers", "gaps", "journal", "tape")
 class Fragments:
     """Renders the pages' templates."""
 
-    def __init__(self, assets: Assets, *, actions: bool = False, login: bool = False) -> None:
-        """actions, login: whether the pages offer buttons that change something, and a way out."""
+    def __init__(self, assets: Assets, *, actions: bool = False, login: bool = False, polls: bool = False) -> None:
+        """actions, login: whether the pages offer buttons that change something, and a way out.
+
+        polls: whether pages ask for what changed now and then instead of holding a stream open.
+        """
         self._offers = {"actions": actions, "login": login}
         self._environment = _environment(PackageLoader(TEMPLATES_PACKAGE, ""))
-        self._environment.globals |= {"asset": assets.url, "offers": self._offers}
+        self._environment.globals |= {"asset": assets.url, "offers": self._offers, "polls": polls}
         self._panel_environments: dict[str, Environment] = {}
 
     def overview(self, accounts: Iterable[Account], parts: Mapping[str, Markup]) -> str:
@@ -58,6 +62,10 @@ class Fragments:
     def dashboard(self, account: Account, panels: Sequence[PanelSpec], parts: Mapping[str, Markup]) -> str:
         """Return the page of one account, put together from its parts as they are now."""
         return self._render("pages/dashboard.html", account=account, panels=panels, part=parts.__getitem__)
+
+    def everything(self, parts: Mapping[str, Markup]) -> str:
+        """Return every part of a page, each to be put into its place; what a polling page asks for."""
+        return "".join(partial(part, html) for part, html in parts.items())
 
     def page(self, template: str, **context: Any) -> str:
         """Return a page that stands by itself, such as the login."""

@@ -32,6 +32,20 @@ def dashboard(state: State, slug: FromPath[str]) -> str:
     return board.fragments.dashboard(_account(board, slug), board.panels, board.parts[slug])
 
 
+@get("/stream/partials", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+def overview_partials(state: State) -> str:
+    """Return every part of the overview, for a page that polls."""
+    board: Board = state.board
+    return board.fragments.everything(board.parts[OVERVIEW])
+
+
+@get("/{slug:str}/partials", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+def partials(state: State, slug: FromPath[str]) -> str:
+    """Return every part of an account's page, for a page that polls."""
+    board: Board = state.board
+    return board.fragments.everything(board.parts[_account(board, slug).slug])
+
+
 @get("/{slug:str}/partials/{part:str}", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
 def partial(state: State, slug: FromPath[str], part: FromPath[str]) -> str:
     """Return one part of an account's page as it is now: a panel by its key, or another part by its name."""
@@ -85,3 +99,6 @@ def stream_of(board: Board, page: str) -> ASGIRouteHandler:
         await board.streams.serve(page, scope, receive, send)
 
     return stream
+
+
+ROUTES = (overview, overview_partials, dashboard, partials, partial, panel_page, static)

@@ -98,7 +98,9 @@ class Worth:
             figures = await document(conn, slug, LATEST)
             returns = await store.session_returns(conn, slug, SPARK_SESSIONS)
             risk = open_risk(await store.risked_lots(conn, slug))
-        self._board.show_standing(standing(self._account, figures, returns, risk))
+            unprotected = await store.unprotected(conn, slug)
+        bare = max(risk.without_stop, unprotected)  # a lot at once, what the broker holds beyond our lots when proved
+        self._board.show_standing(standing(self._account, figures, returns, risk, bare))
         return STANDING_PAUSE_S
 
 

@@ -36,6 +36,7 @@ class Standing:
     updated_at: datetime | None
     returns: tuple[float, ...]
     risk: OpenRisk
+    unprotected: int
 
     @property
     def spark(self) -> str:
@@ -56,11 +57,11 @@ class Group:
     risk_r: Decimal
     risk_cash: Decimal
     lots: int
-    without_stop: int
+    unprotected: int
 
 
 def standing(
-    account: Account, document: Mapping[str, Any] | None, returns: Iterable[float], risk: OpenRisk
+    account: Account, document: Mapping[str, Any] | None, returns: Iterable[float], risk: OpenRisk, unprotected: int
 ) -> Standing:
     """Return where an account stands. document: its key figures. returns: cumulative, as fractions."""
     known = document or {}
@@ -74,6 +75,7 @@ def standing(
         updated_at=datetime.fromisoformat(updated_at) if updated_at else None,
         returns=tuple(percents),
         risk=risk,
+        unprotected=unprotected,
         **figures,
     )
 
@@ -114,7 +116,7 @@ def _group(venue: str, members: Sequence[Standing]) -> Group:
         risk_r=sum((one.risk.r for one in members), Decimal(0)),
         risk_cash=sum((one.risk.cash for one in members), Decimal(0)),
         lots=sum(one.risk.lots for one in members),
-        without_stop=sum(one.risk.without_stop for one in members),
+        unprotected=sum(one.unprotected for one in members),
     )
 
 

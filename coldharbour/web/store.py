@@ -247,6 +247,15 @@ async def session_returns(conn: AsyncConnection, slug: str, sessions: int) -> li
     return [row[0] for row in reversed(await cursor.fetchall())]
 
 
+async def unprotected(conn: AsyncConnection, slug: str) -> int:
+    """Return how many times right now shares are held without a live stop: lots, and what the broker holds beyond."""
+    cursor = await conn.execute(
+        "select count(*) from accounts.unprotected where destination = %s and healed_at is null", [slug]
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
 async def risked_lots(conn: AsyncConnection, slug: str) -> list[RiskedLot]:
     """Return every open lot with its stop."""
     cursor = await conn.execute(

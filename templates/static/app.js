@@ -2,10 +2,12 @@
 "use strict";
 
 (() => {
-  const STALE_MS = 15_000; // three polls of the server without a word
+  const STALE_MS = 11_000; // twice the time after which the server reads again, and a second for the reading
   const THEMES = ["auto", "dark", "light"];
   const root = document.documentElement;
   const opened = new Set(); // ids of <details>
+  let bareTitle = "";
+  let silentSince = 0; // by our own clock, 0 while all is well
   let newestPulse = 0; // when the server last read its tables, by its own clock
   let skewMs = 0; // the server's clock minus ours
   let connected = false;
@@ -69,8 +71,32 @@
     }
     const state = paused ? "paused" : !connected ? "disconnected" : stale ? "stale" : "live";
     const pill = document.getElementById("connection");
+    pill.hidden = !document.getElementById("stream"); // a page that is not kept current says nothing
     pill.dataset.state = state;
     setText(pill, state);
+    showSilence(state);
+  }
+
+  function showSilence(state) {
+    if (state === "live" || state === "paused") silentSince = 0;
+    else silentSince ||= Date.now();
+    const banner = document.getElementById("silence");
+    const known = document.querySelector("#notice p"); // the server itself says what is wrong
+    const isSilent = state === "stale" || (silentSince && Date.now() - silentSince > STALE_MS);
+    banner.hidden = !isSilent || Boolean(known) || !document.getElementById("stream");
+    if (!banner.hidden) setText(banner, "No sign of life from the server: everything on this page is old. It comes back by itself.");
+  }
+
+  /* The tab says how the day goes, also while another one is in front. */
+  function showDay() {
+    const standing = document.querySelector(".standing[data-day]");
+    if (!standing) return;
+    const { day, tone } = standing.dataset;
+    const title = `${day} · ${bareTitle}`;
+    if (document.title !== title) document.title = title;
+    const icon = document.getElementById("favicon");
+    const href = icon.dataset[tone] || icon.dataset.even;
+    if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
   }
 
   function tick() {
@@ -84,6 +110,18 @@
       connected = isUp;
       showAccounts();
     };
+  }
+
+  function onPoll(event) {
+    connected = event.detail.ctx.response?.status === 200;
+    showAccounts();
+  }
+
+  function takeNews() {
+    readPulses();
+    countAges();
+    showAccounts();
+    showDay();
   }
 
   function pause() {
@@ -112,7 +150,10 @@
 
   showTheme(localStorage.getItem("theme") || "auto");
   document.addEventListener("click", noteClick);
-  document.addEventListener("htmx:after:swap", openAgain);
+  document.addEventListener("htmx:after:swap", () => {
+    openAgain();
+    takeNews();
+  });
   document.addEventListener("htmx:sse:before:message", (event) => paused && event.preventDefault());
   document.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 0 && connection(false)());
   document.addEventListener("htmx:sse:after:connection", connection(true));
@@ -121,18 +162,21 @@
     if (event.detail.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   });
   document.addEventListener("htmx:sse:close", connection(false));
+  document.addEventListener("htmx:before:request", (event) => paused && event.target.id === "stream" && event.preventDefault());
+  document.addEventListener("htmx:after:request", (event) => event.target.classList?.contains("polls") && onPoll(event));
+  document.addEventListener("htmx:error", (event) => event.target.classList?.contains("polls") && connection(false)());
   document.addEventListener("htmx:sse:after:message", () => {
-    readPulses();
-    countAges();
-    showAccounts();
+    takeNews();
     root.dataset.live = "";
   });
   document.addEventListener("DOMContentLoaded", () => {
     showTheme(localStorage.getItem("theme") || "auto");
     document.getElementById("theme").addEventListener("click", nextTheme);
     document.getElementById("pause").addEventListener("click", pause);
+    bareTitle = document.title;
     readPulses();
     countAges();
+    showDay();
     setInterval(tick, 1000);
   });
 })();

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -11,7 +9,7 @@ import anyio
 import pytest
 from coldharbour_plugins.simulator.proxy import byte_proxy
 from fakes.room import SLUG, Room, healthy_workers, open_room
-from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright, expect
+from playwright.async_api import Page, Route, expect
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 pytestmark = pytest.mark.anyio
@@ -20,43 +18,6 @@ CARD = f"#desk-{SLUG}"
 TAPE = f"#tape-{SLUG} tbody tr"
 AT_ONCE_MS = 1_000
 EVENTUALLY_MS = 15_000
-
-
-@pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the browser complained about: script errors, refused requests, broken policies."""
-    return []
-
-
-@pytest.fixture
-async def page(chromium: Browser, complaints: list[str]) -> AsyncIterator[Page]:
-    context = await chromium.new_context(viewport={"width": 1440, "height": 900}, color_scheme="dark")
-    opened = await context.new_page()
-
-    def listen(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            complaints.append(message.text)
-
-    opened.on("console", listen)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    await context.close()
-
-
-@pytest.fixture
-async def room(database_url: str) -> AsyncIterator[Room]:
-    async with open_room(database_url) as opened:
-        yield opened
 
 
 async def connected(page: Page, room: Room) -> None:
