@@ -27,6 +27,7 @@ from coldharbour.sections import WebSettings
 from coldharbour.web import pages, probes
 from coldharbour.web.access import login
 from coldharbour.web.access.door import Door, open_door
+from coldharbour.web.actions import routes as actions
 from coldharbour.web.api import routes as api
 from coldharbour.web.api.answers import Cache
 from coldharbour.web.api.model import DESCRIPTION
@@ -75,7 +76,7 @@ def create_app(board: Board, assets: Assets, door: Door) -> Application:
     application = Litestar(
         route_handlers=[
             *pages.ROUTES, *streams,
-            probes.healthz, probes.readyz, probes.metrics, api.router, login.router,
+            probes.healthz, probes.readyz, probes.metrics, api.router, login.router, actions.router,
         ],
         state=State({"board": board, "assets": assets, "cache": Cache(), "door": door}),
         openapi_config=OpenAPIConfig(
