@@ -56,8 +56,21 @@ def template_database(postgres: str) -> str:
 @pytest.fixture
 def database_url(postgres: str, template_database: str) -> Iterator[str]:
     """The conninfo of a database that this test alone uses, as the application's role."""
+    with _own_database(postgres, template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(postgres: str, template_database: str) -> Iterator[str]:
+    """The same for the tests of one module together."""
+    with _own_database(postgres, template_database) as url:
+        yield url
+
+
+@contextmanager
+def _own_database(postgres: str, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _create_database(postgres, name, template=template_database)
+    _create_database(postgres, name, template=template)
     yield make_conninfo(postgres, user=APPLICATION_ROLE, dbname=name)
     with psycopg.connect(postgres, autocommit=True) as admin:
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

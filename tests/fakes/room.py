@@ -27,7 +27,7 @@ from anyio.abc import TaskStatus
 from pydantic import BaseModel, SecretStr
 
 from coldharbour.accounts import SystemContext
-from coldharbour.clock import SystemClock
+from coldharbour.clock import Clock, SystemClock
 from coldharbour.db import Database, notify, open_database
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
@@ -41,6 +41,7 @@ from coldharbour.web.app import serve_web
 
 SLUG = "paper"
 KINDS = ("stream", "healing")
+CANARY = "CANARY-4711"  # part of every secret here: it must never be seen anywhere
 PLUGIN = Plugin("room", "the tests", ModuleType("room"), built_in=True)
 HEALTHY = WorkerRow(
     destination=SLUG,
@@ -159,11 +160,12 @@ async def open_room(
     pages_conninfo: str = "",
     web: WebSettings | None = None,
     hashes: Mapping[str, SecretStr] = {},
+    clock: Clock | None = None,
 ) -> AsyncIterator[Room]:
     """Run the web worker for one account.
 
     pages_conninfo: another way to the same database, for the worker. web: its settings, but for the port. hashes: the
-    passwords of those who may log in.
+    passwords of those who may log in. clock: the worker's; one that stands still shows what was read at the start.
     """
     await anyio.to_thread.run_sync(upgrade, conninfo, (), (SLUG,))
     ended = anyio.Event()
@@ -172,7 +174,7 @@ async def open_room(
         open_database(pages_conninfo or conninfo, name="web") as pages_db,
         anyio.create_task_group() as tasks,
     ):
-        ctx = context(pages_db, name=name, panels=panels, port=port, web=web, hashes=hashes)
+        ctx = context(pages_db, name=name, panels=panels, port=port, web=web, hashes=hashes, clock=clock)
 
         async def work(*, task_status: TaskStatus[anyio.CancelScope]) -> None:
             with anyio.CancelScope() as scope:
@@ -199,6 +201,7 @@ def context(
     port: int = 0,
     web: WebSettings | None = None,
     hashes: Mapping[str, SecretStr] = {},
+    clock: Clock | None = None,
 ) -> SystemContext:
     """Return the context of a web worker for one account with the workers KINDS."""
 
@@ -211,8 +214,8 @@ def context(
         slug=SLUG,
         base_url=PAPER_URL,
         data_url="",
-        key_id=SecretStr("key"),
-        secret=SecretStr("secret"),
+        key_id=SecretStr(f"{CANARY}-key"),
+        secret=SecretStr(f"{CANARY}-secret"),
         initial_deposit=Decimal(0),
         disable_session_sleep=False,
         armed=False,
@@ -223,7 +226,7 @@ def context(
     emit: Any = ignore
     return SystemContext(
         db=db,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         random=Random(1),
         log=structlog.get_logger(),
         emit=emit,
