@@ -6,8 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from random import Random
 
 import anyio
+import anyio.abc
 import httpx
 import msgspec
 import pytest
@@ -22,8 +24,10 @@ from broker_payloads import (
     make_broker,
     order_json,
 )
+from pydantic import SecretStr
 
 from coldharbour.broker import (
+    AlpacaRest,
     Broker,
     BrokerUnavailable,
     KeysRefused,
@@ -35,6 +39,7 @@ from coldharbour.broker import (
     StuckWalk,
     UnreadableAnswer,
 )
+from coldharbour.clock import SystemClock
 from coldharbour.errors import ColdHarbourError, NeedsOperator, Transient
 
 pytestmark = pytest.mark.anyio
@@ -480,3 +485,44 @@ def fill(number: int, **changes: str) -> bytes:
 
 def activities(page: list[bytes]) -> httpx.Response:
     return httpx.Response(200, content=b"[" + b",".join(page) + b"]")
+
+
+async def test_a_change_that_may_not_be_sent_any_more_is_kept_back() -> None:
+    def too_late() -> None:
+        raise NotSent("too late")
+
+    script = Script(found_order())
+    async with make_broker(script) as broker:
+        with pytest.raises(NotSent):
+            await broker.replace_order(ORDER_ID, may_send=too_late, stop_price=Decimal("51.60"))
+
+    assert script.requests == []
+
+
+async def test_whether_a_change_may_be_sent_is_asked_again_when_the_connection_stands() -> None:
+    """Connecting takes time, in which a permission can run out: nothing but an open socket reaches the broker."""
+    asked, heard = list[bool](), list[bytes]()
+
+    def once() -> None:
+        asked.append(True)
+        if len(asked) > 1:
+            raise NotSent("too late")
+
+    async def listen(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            with anyio.move_on_after(5):
+                heard.extend([part async for part in stream])
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"  # noqa: S610  no query, a port
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, listen)
+        async with AlpacaRest(
+            base_url=url, data_url=url, key_id="K", secret=SecretStr(SECRET), clock=SystemClock(), random=Random(1),
+            slug="paper",
+        ) as broker:  # fmt: skip
+            with pytest.raises(NotSent):
+                await broker.replace_order(ORDER_ID, may_send=once, stop_price=Decimal("51.60"))
+        tasks.cancel_scope.cancel()
+
+    assert (len(asked), b"".join(heard)) == (2, b"")
