@@ -48,7 +48,7 @@ class Recorder:
         self.ctx, self.cfg, self.updates = ctx, cfg, updates
         self.lake = Lake(ctx.destination.slug, ctx.db, ctx.clock)
         self.puller = Puller(self.lake, ctx.broker, ctx.alive, Priority.HEAL)
-        self.listening_at = self.heard_at = ctx.clock.now()
+        self.listening_at = self.heard_at = self._noticed_at = ctx.clock.now()
         self.last_frame_s = self.last_probe_s = ctx.clock.monotonic()
         self._unwritten_since: datetime | None = None
         self._newest_news: datetime | None = None
@@ -102,6 +102,8 @@ class Recorder:
         """Ask REST for news now and then; raise StreamMute when the stream should have told of it."""
         while True:
             await self.ctx.clock.sleep(1)
+            if is_mute(self._newest_news, self.heard_at, self._noticed_at, self.ctx.clock.now()):
+                raise StreamMute("the order stream is open but silent about what REST shows")
             now_s = self.ctx.clock.monotonic()
             silent_s, unasked_s = now_s - self.last_frame_s, now_s - self.last_probe_s
             if unasked_s < (self.cfg.probe_idle_s if silent_s >= self.cfg.probe_idle_s else self.cfg.probe_busy_s):
@@ -109,8 +111,6 @@ class Recorder:
             self.last_probe_s = now_s
             with self._patience("stream.unprobed"):
                 await self.look_for_news()
-            if is_mute(self._newest_news, self.heard_at, self.ctx.clock.now()):
-                raise StreamMute("the order stream is open but silent about what REST shows")
 
     @contextmanager
     def _patience(self, event: str) -> Iterator[None]:
@@ -125,7 +125,9 @@ class Recorder:
         since = refetch_from([self.heard_at], self.ctx.clock.now())
         recorded = await self.puller.recent(since) + (await self.puller.open_orders())[0]
         self.announce(recorded)
-        self._newest_news = newest_audible(recorded.order_news, recorded.new_fills, self._newest_news)
+        newest = newest_audible(recorded.order_news, recorded.new_fills, self._newest_news)
+        if newest != self._newest_news:
+            self._newest_news, self._noticed_at = newest, self.ctx.clock.now()
 
 
 async def record_events(ctx: AccountContext, cfg: StreamSettings, *, task_status: TaskStatus[None]) -> None:

@@ -21,13 +21,14 @@ def refetch_from(alive: Iterable[datetime], now: datetime) -> datetime:
     return min([*alive, now]) - OVERLAP
 
 
-def is_mute(newest_news: datetime | None, heard_at: datetime, now: datetime) -> bool:
+def is_mute(newest_news: datetime | None, heard_at: datetime, noticed_at: datetime, now: datetime) -> bool:
     """Say whether the broker did something that an open stream should have told us by now.
 
     newest_news: the newest order change or fill that REST shows. heard_at: the newest change the stream told
-    of, or when it started to listen. A short grace lets a frame that is on its way arrive.
+    of, or when it started to listen. noticed_at: when we saw those news in REST. A short grace from then on lets a
+    frame that is on its way arrive, or one that waits in the socket because we were held up ourselves.
     """
-    return newest_news is not None and newest_news > heard_at and now - newest_news > NEWS_GRACE
+    return newest_news is not None and newest_news > heard_at and now - noticed_at > NEWS_GRACE
 
 
 def newest_audible(

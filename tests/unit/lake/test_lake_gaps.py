@@ -32,20 +32,21 @@ def test_without_any_sign_only_the_overlap_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("newest_news", "heard_at", "now", "expected"),
+    ("newest_news", "heard_at", "noticed_at", "now", "expected"),
     [
-        (None, at(0), at(1000), False),
-        (at(5), at(5), at(1000), False),
-        (at(4), at(5), at(1000), False),
-        (at(6), at(5), at(6) + NEWS_GRACE, False),
-        (at(6), at(5), at(6.001) + NEWS_GRACE, True),
+        (None, at(0), at(6), at(1000), False),
+        (at(5), at(5), at(6), at(1000), False),
+        (at(4), at(5), at(6), at(1000), False),
+        (at(6), at(5), at(7), at(7) + NEWS_GRACE, False),
+        (at(6), at(5), at(900), at(901), False),
+        (at(6), at(5), at(7), at(7.001) + NEWS_GRACE, True),
     ],
-    ids=["no news", "the news was heard", "older news", "still on its way", "overdue"],
+    ids=["no news", "the news was heard", "older news", "still on its way", "we were held up ourselves", "overdue"],
 )
 def test_a_stream_is_mute_when_news_are_overdue(
-    newest_news: datetime | None, heard_at: datetime, now: datetime, expected: bool
+    newest_news: datetime | None, heard_at: datetime, noticed_at: datetime, now: datetime, expected: bool
 ) -> None:
-    assert is_mute(newest_news, heard_at, now) is expected
+    assert is_mute(newest_news, heard_at, noticed_at, now) is expected
 
 
 def test_only_changes_that_a_healthy_stream_tells_of_are_news() -> None:
