@@ -53,6 +53,7 @@ class WorkerSpec:
     exclusive: one at a time per destination across all processes and hosts.
     stall_s: seconds without a sign of life, in a cycle or before it is ready, after which it is cancelled.
     uses_prices: it reads `ctx.prices`; a process subscribes to the price stream, once, if any of its workers does.
+    opt_in: it runs only where its table says `enabled = true`.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class WorkerSpec:
     exclusive: bool = True
     stall_s: float = 25
     uses_prices: bool = False
+    opt_in: bool = False
 
 
 Cell = Sequence[str]  # the text, its tone ("gain", "loss", ...), and the x and width of its bar if it has one

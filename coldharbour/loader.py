@@ -109,7 +109,7 @@ class Registry:
     def services(self) -> list[str]:
         """Return the processes that the assigned workers and observers need, in order of first use."""
         names = [assignment.worker.service for assignment in self.assignments]
-        names += map(self._observes_in, self.observers())
+        names += [self._observes_in(plugin) for plugin in self.observers() if self._is_on(plugin)]
         return list(dict.fromkeys(names))
 
     def observers(self) -> Iterator[Plugin]:
@@ -119,7 +119,16 @@ class Registry:
 
     def observers_in(self, service: str) -> list[tuple[Plugin, Callable[[str, Event], None]]]:
         """Return the observers that this process calls, each with its function."""
-        return [(plugin, plugin.module.on_event) for plugin in self.observers() if self._observes_in(plugin) == service]
+        return [
+            (plugin, plugin.module.on_event)
+            for plugin in self.observers()
+            if self._observes_in(plugin) == service and self._is_on(plugin)
+        ]
+
+    def _is_on(self, plugin: Plugin) -> bool:
+        """Return whether a plugin has work here: a worker that runs, or none to run at all."""
+        offered = [worker for worker in self.workers.values() if worker.plugin is plugin]
+        return not offered or any(assignment.worker in offered for assignment in self.assignments)
 
     def _observes_in(self, plugin: Plugin) -> str:
         """Return the process of the plugin's first worker, or its own if it has none."""
@@ -318,7 +327,7 @@ def _assign(
     kind, settings = worker.spec.kind, configuration.settings
     own = settings.destinations[destination.key].workers.get(kind, {}) if destination else {}
     table = {**settings.workers.get(kind, {}), **own}
-    if str(table.pop("enabled", True)).lower() in OFF:  # the environment gives text
+    if str(table.pop("enabled", not worker.spec.opt_in)).lower() in OFF:  # the environment gives text
         return
     try:
         checked = worker.spec.settings.model_validate(table)

@@ -253,8 +253,8 @@ class TestProductionConfiguration:
         assert not any(destination.simulated or destination.armed for destination in configuration.destinations)
         assert configuration.settings.database.url != "embedded"
         assigned = {assignment.worker.spec.kind for assignment in registry.assignments}
-        assert assigned == built_in_workers().keys() - {"simulator"}
-        assert "sim" not in registry.services()
+        assert assigned == built_in_workers().keys() - {"simulator", "notifications", "deadman"}
+        assert not {"sim", "notify"} & {*registry.services()}
 
     def test_the_environment_names_its_database(self) -> None:
         environ = KEYS | {"POSTGRESQL_LIVE_CONN_STRING": "postgresql://lake.example/lake"}

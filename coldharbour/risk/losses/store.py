@@ -116,7 +116,9 @@ async def reset_latch(conn: AsyncConnection, destination: str, by: str, at: date
             """,
             {"destination": destination, "by": by, "at": at},
         )
-        return [_latch(row) for row in await cur.fetchall()]
+        return sorted(
+            map(_latch, await cur.fetchall()), key=lambda latch: (latch.latched_at, [*Stage].index(latch.stage))
+        )
 
 
 async def counted_from(conn: AsyncConnection, destination: str, session_date: date) -> dict[Stage, Decimal]:
