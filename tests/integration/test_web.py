@@ -363,7 +363,7 @@ class TestDoor:
             assert "default-src 'none'" in headers["content-security-policy"], path
             assert "unsafe" not in headers["content-security-policy"]
             assert headers["x-content-type-options"] == "nosniff"
-            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["referrer-policy"] == "same-origin"
             assert "set-cookie" not in headers
 
     async def test_pages_are_never_stored_and_versioned_files_for_ever(

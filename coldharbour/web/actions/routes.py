@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
@@ -14,6 +15,8 @@ from psycopg import AsyncConnection
 
 from coldharbour import requests
 from coldharbour import store as kernel_store
+from coldharbour.db import notify
+from coldharbour.events import LossLimitReset
 from coldharbour.loader import Assignment
 from coldharbour.requests import Action, Outcome
 from coldharbour.requests.store import RequestRow, request_by_id
@@ -58,6 +61,8 @@ async def confirm(request: Asking, state: State, slug: FromPath[str], action: Fr
     if asked is None:
         return _page(request, state, account, preview, has_changed=not is_as_seen, status=409)
     await requests.announce(board.ctx.db, slug)
+    if preview.action is Action.RESET_LATCH:
+        await notify(board.ctx.db, f"risk_channel_{slug}", "{}")
     log.info("operator.asked", destination=slug, worker=asked.worker, action=asked.action, by=request.user.name)
     return seen(f"/{slug}/requests/{asked.id}")
 
@@ -106,6 +111,9 @@ async def _ask(conn: AsyncConnection, board: Board, slug: str, preview: Preview,
     if preview.action is Action.RESET_LATCH:  # the table is all there is to change, so nobody need take it first
         gone = await losses.reset_latch(conn, slug, visitor.name, now)
         await requests.settle(conn, asked, Outcome.DONE, f"{len(gone)} limits were reset", now=now)
+        reset = LossLimitReset(at=now, stages=", ".join(latch.stage for latch in gone), by=visitor.name)
+        payload = msgspec.json.encode(reset).decode()
+        await kernel_store.append_events(conn, [(slug, now, type(reset).__name__, payload)])
     return asked
 
 

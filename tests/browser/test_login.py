@@ -1,0 +1,70 @@
+"""Logging in with a keyboard, on a phone and without scripts; and what a page does when its login ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fakes.room import SLUG, Room, healthy_workers, open_room
+from fakes.visitors import PASSWORD, hashes, with_passwords
+from playwright.async_api import Browser, Page, expect
+
+pytestmark = pytest.mark.anyio
+
+EVENTUALLY_MS = 15_000
+
+
+@pytest.fixture
+async def closed(database_url: str) -> AsyncIterator[Room]:
+    """Pages that ask for a password."""
+    async with open_room(database_url, web=with_passwords(actions=True), hashes=hashes()) as opened:
+        await opened.report(healthy_workers())
+        yield opened
+
+
+async def log_in(page: Page, room: Room) -> None:
+    """Log in with the keyboard alone."""
+    await page.goto(room.dashboard)
+    await expect(page).to_have_title("Log in · Cold Harbour")
+    await page.keyboard.type("anna")  # the first field has the focus
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+
+
+async def test_a_page_goes_to_the_login_when_its_own_ends_and_back_after_it(
+    page: Page, closed: Room, complaints: list[str]
+) -> None:
+    await log_in(page, closed)
+    await expect(page.locator("#connection")).to_have_text("live", timeout=EVENTUALLY_MS)
+    assert complaints == []
+    other = await page.context.new_page()
+    await other.goto(f"{closed.url}/logout")
+
+    await other.get_by_role("button", name="Log out").click()
+
+    await expect(page).to_have_title("Log in · Cold Harbour", timeout=EVENTUALLY_MS)
+    await page.keyboard.type("anna")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(f"#desk-{SLUG}")).to_be_visible(timeout=EVENTUALLY_MS)
+
+
+async def test_without_scripts_and_on_a_phone_it_works_from_the_login_to_a_confirmed_action(
+    chromium: Browser, closed: Room
+) -> None:
+    context = await chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page = await context.new_page()
+    await log_in(page, closed)
+    await expect(page.locator(f"#workers-{SLUG}")).to_contain_text("Pause")
+
+    await page.goto(f"{closed.url}/{SLUG}/actions/pause?worker=healing")
+    box = await page.get_by_role("button", name="Pause healing").bounding_box()
+    await page.get_by_role("button", name="Pause healing").click()
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Pause: asked")
+    assert box is not None
+    assert box["height"] >= 44
+    assert box["x"] + box["width"] <= 390
+    await context.close()
