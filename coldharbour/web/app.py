@@ -36,6 +36,8 @@ from coldharbour.web.board import Board
 from coldharbour.web.events import SEND_LIMIT_S, Streams
 from coldharbour.web.fragments import Fragments
 from coldharbour.web.guard import Application, Guard
+from coldharbour.web.listings import downloads
+from coldharbour.web.listings.downloads import Downloads
 
 MAX_STREAMS = 64
 LAST_WORDS_S = 0.3  # at the end, what an open connection may take to receive the rest
@@ -76,9 +78,18 @@ def create_app(board: Board, assets: Assets, door: Door) -> Application:
     application = Litestar(
         route_handlers=[
             *pages.ROUTES, *streams,
-            probes.healthz, probes.readyz, probes.metrics, api.router, login.router, actions.router,
+            probes.healthz, probes.readyz, probes.metrics,
+            api.router, downloads.router, login.router, actions.router,
         ],
-        state=State({"board": board, "assets": assets, "cache": Cache(), "door": door}),
+        state=State(
+            {
+                "board": board,
+                "assets": assets,
+                "cache": Cache(),
+                "downloads": Downloads(board.ctx.db.conninfo),
+                "door": door,
+            }
+        ),
         openapi_config=OpenAPIConfig(
             title="Cold Harbour",
             version="1",

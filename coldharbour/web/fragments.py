@@ -50,9 +50,9 @@ class Fragments:
 
         polls: whether pages ask for what changed now and then instead of holding a stream open.
         """
-        self._offers = {"actions": actions, "login": login}
-        self._environment = _environment(PackageLoader(TEMPLATES_PACKAGE, ""))
-        self._environment.globals |= {"asset": assets.url, "offers": self._offers, "polls": polls}
+        offers = {"actions": actions, "login": login}
+        self._globals = {"asset": assets.url, "offers": offers, "polls": polls}
+        self._environment = self._new_environment(PackageLoader(TEMPLATES_PACKAGE, ""))
         self._panel_environments: dict[str, Environment] = {}
 
     def overview(self, accounts: Iterable[Account], parts: Mapping[str, Markup]) -> str:
@@ -142,15 +142,13 @@ class Fragments:
     def _panel_environment(self, package: str) -> Environment:
         # One per plugin, made at first use: a broken package shows in its panel, and none shadows our templates.
         if package not in self._panel_environments:
-            environment = _environment(PackageLoader(package, "templates"))
-            environment.globals["offers"] = self._offers
-            self._panel_environments[package] = environment
+            self._panel_environments[package] = self._new_environment(PackageLoader(package, "templates"))
         return self._panel_environments[package]
 
-
-def _environment(loader: BaseLoader) -> Environment:
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(FILTERS)
-    return environment
+    def _new_environment(self, loader: BaseLoader) -> Environment:
+        environment = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        environment.filters.update(FILTERS)
+        environment.globals |= self._globals
+        return environment

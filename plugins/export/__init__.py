@@ -14,10 +14,10 @@ import click
 from coldharbour import cli as commands
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl
+from coldharbour.web.listings import store
+from coldharbour.web.listings.store import LISTINGS, Export, Listing, NoSuchTable, Rows
 
-from . import store
 from .formats import parquet_library, write_csv, write_json, write_parquet
-from .store import LISTINGS, Export, Listing, NoSuchTable, Rows
 
 FORMATS = ("csv", "json", "parquet")
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO
 
 from coldharbour.errors import BadConfig
-
-from .store import Column, Digits, Kind, Rows
+from coldharbour.web.listings.lines import csv_header, csv_lines, plain
+from coldharbour.web.listings.store import Column, Digits, Kind, Rows
 
 DECIMAL_DIGITS = 38  # of Arrow's and Parquet's 128-bit decimals
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,12 +18,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def write_csv(columns: Sequence[Column], chunks: Iterable[Rows], sink: BinaryIO) -> None:
     """Write a header and one line per row; nothing stands for null."""
-    text = io.TextIOWrapper(sink, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
-    for chunk in chunks:
-        writer.writerows([_word(value) for value in row] for row in chunk)
-    text.detach()
+    sink.write(csv_header(columns))
+    sink.writelines(csv_lines(chunk) for chunk in chunks)
 
 
 def write_json(columns: Sequence[Column], chunks: Iterable[Rows], sink: BinaryIO) -> None:
@@ -35,7 +28,7 @@ def write_json(columns: Sequence[Column], chunks: Iterable[Rows], sink: BinaryIO
     before = b"[\n"
     for chunk in chunks:
         for row in chunk:
-            line = json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False)
+            line = json.dumps(dict(zip(names, map(plain, row), strict=True)), ensure_ascii=False)
             sink.write(before + line.encode())
             before = b",\n"
     sink.write(b"\n]\n" if before == b",\n" else b"[]\n")
@@ -76,19 +69,6 @@ def parquet_library() -> tuple[Any, Any]:
     return arro3.core, arro3.io
 
 
-def _word(value: object) -> object:
-    return " ".join(value) if isinstance(value, list) else _plain(value)
-
-
-def _plain(value: object) -> object:
-    """Return a value as text that loses nothing; what JSON and CSV can say themselves stays as it is."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return value.isoformat() if isinstance(value, date) else value
-
-
 def _arrow_type(types: Any, column: Column, digits: Mapping[str, Digits]) -> Any:
     if column.kind is Kind.NUMBER:
         return types.decimal128(DECIMAL_DIGITS, _decimals(column.name, digits[column.name]))
@@ -111,15 +91,15 @@ def _decimals(name: str, digits: Digits) -> int:
 def _array(core: Any, column: Column, kind: Any, values: Sequence[Any]) -> Any:
     """Return the values of one column; what the library cannot take directly goes through an exact detour."""
     detours: Mapping[Kind, tuple[Callable[[Any], object], Any]] = {
-        Kind.NUMBER: (_plain, core.DataType.string()),
+        Kind.NUMBER: (plain, core.DataType.string()),
         Kind.TEXTS: (" ".join, core.DataType.string()),
         Kind.MOMENT: (_microseconds, core.DataType.int64()),
         Kind.DAY: (lambda day: (day - EPOCH.date()).days, core.DataType.int32()),
     }
     if column.kind not in detours:
         return core.Array(values, type=kind)
-    take, plain = detours[column.kind]
-    array = core.Array([None if value is None else take(value) for value in values], type=plain)
+    take, detour = detours[column.kind]
+    array = core.Array([None if value is None else take(value) for value in values], type=detour)
     return array if column.kind is Kind.TEXTS else array.cast(kind)
 
 

@@ -23,16 +23,20 @@ REVALIDATE = "private, no-cache"  # may be kept by the browser, and is asked for
 encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def documented(model: Any, text: str, *, errors: tuple[int, ...] = (404, 503)) -> dict[int, ResponseSpec]:
+REASONS = {
+    400: "A parameter cannot be used.",
+    404: "There is no such thing here.",
+    503: "The database does not answer; try again after Retry-After seconds.",
+}
+
+
+def documented(
+    model: Any, text: str, *, errors: tuple[int, ...] = (404, 503), media_type: str = "application/json"
+) -> dict[int, ResponseSpec]:
     """Return what /schema says of a route's answers."""
-    reasons = {
-        400: "A parameter cannot be used.",
-        404: "No such account is configured here.",
-        503: "The database does not answer; try again after Retry-After seconds.",
-    }
-    good = ResponseSpec(model, generate_examples=False, description=text)
+    good = ResponseSpec(model, generate_examples=False, description=text, media_type=media_type)
     return {200: good} | {
-        code: ResponseSpec(Failure, generate_examples=False, description=reasons[code]) for code in errors
+        code: ResponseSpec(Failure, generate_examples=False, description=REASONS[code]) for code in errors
     }
 
 

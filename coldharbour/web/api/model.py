@@ -152,6 +152,17 @@ class Intraday(Struct, frozen=True, kw_only=True):
     meta: IntradayMeta
 
 
+class Gap(Struct, frozen=True, kw_only=True):
+    """A time in which the order stream was not heard."""
+
+    blind_from: datetime
+    blind_to: Annotated[datetime | None, Meta(description="null while it lasts.")]
+    reason: str
+    healed_at: Annotated[datetime | None, Meta(description="When everything missed had been fetched.")]
+    orders_recovered: int
+    fills_recovered: int
+
+
 class Worker(Struct, frozen=True, kw_only=True):
     """One worker of the account, or of the whole installation."""
 

@@ -23,7 +23,7 @@ from coldharbour.risk import store as risk_store
 from coldharbour.risk.audit import AuditRow
 from coldharbour.web.api import store
 from coldharbour.web.api.answers import Asked, Cache, answer, documented, tag_of, tagged, unavailable
-from coldharbour.web.api.model import ClosedTrade, EquityDay, Intraday, IntradayMeta, Position, Worker
+from coldharbour.web.api.model import ClosedTrade, EquityDay, Gap, Intraday, IntradayMeta, Position, Worker
 from coldharbour.web.api.parameters import (
     START,
     WINDOW,
@@ -215,6 +215,13 @@ async def audit(
     return answer(request, rows[:limit], links=links)
 
 
+@get("/gaps", responses=documented(list[Gap], f"The newest {PAGE} blind times, newest first."))
+async def gaps(request: Asked, state: State, account: NamedDependency[Account]) -> Response[bytes]:
+    """Return when the order stream was not heard, and what was fetched to make up for it."""
+    async with one_moment(state) as conn:
+        return answer(request, await store.gaps(conn, account.slug, PAGE))
+
+
 @get("/workers", responses=documented(list[Worker], "The account's workers, then the installation's."))
 async def workers(request: Asked, state: State, account: NamedDependency[Account]) -> Response[bytes]:
     """Return how every worker does that should run for this account or for the whole installation."""
@@ -249,7 +256,7 @@ def _worker(slug: str, view: WorkerView) -> Worker:
 router = Router(
     path="/{slug:str}/api",
     route_handlers=[
-        positions, positions_cached, closed, closed_cached, equity, equity_intraday, metrics, audit, workers,
+        positions, positions_cached, closed, closed_cached, equity, equity_intraday, metrics, audit, gaps, workers,
     ],
     dependencies={"account": Provide(account_of, sync_to_thread=False)},
     exception_handlers={Transient: unavailable, UndefinedTable: unavailable},

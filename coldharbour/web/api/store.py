@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
-from coldharbour.web.api.model import ClosedTrade, EquityDay, Minute, Position
+from coldharbour.web.api.model import ClosedTrade, EquityDay, Gap, Minute, Position
 
 ClosedKey = tuple[datetime, str, str]  # exit time, entry lot, exit order: where a page of closed trades ends
 
@@ -117,4 +117,14 @@ async def minutes(conn: AsyncConnection, slug: str, session_date: date, since: d
     """).format(_columns(Minute))
     async with conn.cursor(row_factory=class_row(Minute)) as cur:
         await cur.execute(query, [slug, session_date, since])
+        return await cur.fetchall()
+
+
+async def gaps(conn: AsyncConnection, slug: str, limit: int) -> list[Gap]:
+    """Return the newest blind times of the order stream, newest first."""
+    query = sql.SQL("""
+        select {} from account_activities.gaps where destination = %s order by id desc limit %s
+    """).format(_columns(Gap))
+    async with conn.cursor(row_factory=class_row(Gap)) as cur:
+        await cur.execute(query, [slug, limit])
         return await cur.fetchall()
