@@ -53,7 +53,7 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.anyio
 
 SLUG, SECRET = "conformance", "simulator"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass

@@ -25,7 +25,7 @@ from coldharbour.sessions import MarketSession
 from coldharbour.settings import Configuration
 from coldharbour.store import WorkerRow
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 TWO_ACCOUNTS = """
 [simulator]
 port = 1

@@ -99,7 +99,7 @@ class Station:
         truth = self.account.truth()
         return {name: truth[name] for name in ("orders", "orders_md5", "activities", "activities_md5")}
 
-    async def until_complete(self, within_s: float = 20) -> float:
+    async def until_complete(self, within_s: float = 60) -> float:
         """Return after how many seconds the lake holds exactly what the broker has. Raises TimeoutError."""
         began = time.monotonic()
 
@@ -112,7 +112,7 @@ class Station:
             raise TimeoutError(f"{self.slug}: {await self.counts()} is not {self.truth()}") from None
         return time.monotonic() - began
 
-    async def until(self, holds: Callable[[], Any], within_s: float = 20) -> Any:
+    async def until(self, holds: Callable[[], Any], within_s: float = 60) -> Any:
         """Return what `holds` returns once that is true. Raises TimeoutError."""
         with anyio.fail_after(within_s):
             while True:

@@ -18,7 +18,7 @@ import httpx
 
 T = TypeVar("T")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")  # the rest of the environment may hold settings
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def free_port() -> int:

@@ -32,7 +32,7 @@ from coldharbour.errors import BadConfig
 pytestmark = pytest.mark.anyio
 
 FAST = {"fsync": "off"}
-PATIENCE_S = 20.0  # far more than it takes: the machine may be busy
+PATIENCE_S = 60.0  # far more than it takes: the machine may be busy
 IMPORTS = (Path(errors.__file__).parents[1], Path(psycopg.__file__).parents[1])
 SYSTEM_PYTHON = f"/usr/bin/python3.{sys.version_info.minor}"
 USER_PROGRAM = """

@@ -358,15 +358,19 @@ class TestWaking:
         turns, others = Turns(), Turns()
         workers = [*harbour.assign(turns, wake_on=("raw_channel",), to=("paper", "swing"))]
 
+        async def wake_paper() -> None:
+            begun = turns.accounts.count("paper")
+            await notify(harbour.db, "raw_channel_paper", "{}")
+            await harbour.until(lambda _: turns.accounts.count("paper") > begun)
+
         async with harbour.running([*workers, *harbour.assign(others, kind="deaf")]):
-            first = await harbour.until_state("ready")
+            await harbour.until_state("ready")
             await harbour.until_state("ready", slug="swing")
             await harbour.until_state("ready", "deaf")
-            begun = len(turns.taken)
-            await notify(harbour.db, "raw_channel_paper", "{}")
-            await harbour.until(lambda row: row.last_success != first.last_success)
+            for _ in range(3):
+                await wake_paper()
 
-        assert set(turns.accounts[begun:]) == {"paper"}
+        assert turns.accounts.count("swing") <= 2  # its start, and perhaps once when listening began
         assert others.accounts == ["paper"]
 
     async def test_a_busy_channel_wakes_it_once_for_many_notes(self, harbour: Harbour) -> None:

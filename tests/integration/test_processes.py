@@ -211,14 +211,13 @@ class TestSupervisord:
         supervisord = Supervisord(demo)
         with supervisord.running():
             eventually(demo.is_ready, what=supervisord.states)
-            programs = {"ingest", "manage", "web", "sim"}
+            programs = {"ingest", "manage", "risk", "web", "sim"}
             assert supervisord.states() == dict.fromkeys(programs, "RUNNING") | {"tunnel": "STOPPED"}
             conninfo = demo.call("db", "url").stdout.strip()
 
-            supervisord.ctl("stop", "web", "manage")
-            assert supervisord.states() == {
-                "ingest": "RUNNING", "sim": "RUNNING", "web": "STOPPED", "manage": "STOPPED", "tunnel": "STOPPED"
-            }  # fmt: skip
+            supervisord.ctl("stop", "web", "manage", "risk")
+            stopped = dict.fromkeys(("web", "manage", "risk", "tunnel"), "STOPPED")
+            assert supervisord.states() == {"ingest": "RUNNING", "sim": "RUNNING"} | stopped
             before = recorded_frames(demo, conninfo)
             demo.trade(events=50)
             eventually(lambda: recorded_frames(demo, conninfo) >= before + 50)
@@ -227,7 +226,7 @@ class TestSupervisord:
             os.kill(killed, signal.SIGKILL)
             eventually(lambda: supervisord.states()["ingest"] == "RUNNING" and supervisord.pid("ingest") != killed)
 
-            supervisord.ctl("start", "web", "manage")
+            supervisord.ctl("start", "web", "manage", "risk")
             eventually(demo.is_ready, what=supervisord.states)
             restarted = supervisord.pid("web")
             supervisord.ctl("restart", "web")

@@ -33,7 +33,7 @@ KEYS = {"APCA-API-KEY-ID": f"SIM-{SLUG}", "APCA-API-SECRET-KEY": SECRET}
 FAR_ORDER = {
     "symbol": "KO", "qty": "1", "side": "buy", "type": "limit", "time_in_force": "gtc", "limit_price": "9",
 }  # fmt: skip
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 QUIET_S = 0.3
 
 
