@@ -64,10 +64,10 @@ class StopKeeper:
         self.lots = WatchedLots()
         self.sources = LotSources(ctx, Breakouts(ctx.market_db, rule.trigger_r))
         self._within = timedelta(seconds=MISSED_BEATS * interval_s)
-        self.mover = StopMover(ctx, rule, self._within)
+        self.mover = StopMover(ctx, rule, within=self._within, concurrency=concurrency)
         self._substitutes = Substitutes(ctx.prices, ctx.market_db, ctx.broker)
         self._interval_s, self._keep = interval_s, timedelta(days=keep_routine_days)
-        self._tasks, self._at_once = tasks, anyio.CapacityLimiter(concurrency)
+        self._tasks = tasks
         self._moving = 0
         self._rested = anyio.Event()
         self._flags: dict[str, str] = {}  # as they stand on the open trades by our own hand
@@ -166,8 +166,7 @@ class StopKeeper:
         return decision
 
     async def _move(self, watched: WatchedLot, decision: Decision) -> None:
-        async with self._at_once:
-            await self.mover.move(decision, partial(self._market, watched))
+        await self.mover.move(decision, partial(self._market, watched))
         self._lots_changed = True
         self.watch.wake()
 

@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 import anyio
 import psycopg
 
 from coldharbour.accounts import AccountContext, Lease
-from coldharbour.broker import BrokerRefused, NotSent, Order, OutcomeUnknown, Position, Priority
+from coldharbour.broker import BrokerRefused, NotSent, Order, OutcomeUnknown
 from coldharbour.clock import Clock
+from coldharbour.connect import one_line
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import StopMoved
-from coldharbour.live.model import ZERO
 from coldharbour.risk import store as audit
 from coldharbour.risk.audit import entry_of
-from coldharbour.risk.clearance import Obstacle, Scene, obstacle_to
+from coldharbour.risk.clearance import Obstacle, obstacle_to
 from coldharbour.risk.evidence import Reading
 from coldharbour.risk.holds import kept_back
 from coldharbour.risk.intents import store
 from coldharbour.risk.intents.store import RecordedIntent
-from coldharbour.risk.model import BreakevenRule, Decision, Flag, MarketView, Reason, StopMove
+from coldharbour.risk.last_look import LastLook, MarketNow
+from coldharbour.risk.model import BreakevenRule, Decision, Flag, Reason, StopMove
 from coldharbour.risk.moves import (
     Intent,
     MoveState,
@@ -42,10 +42,8 @@ from coldharbour.risk.moves import (
 )
 from coldharbour.risk.notices import tell_end, tell_flags
 from coldharbour.risk.readback import ReadBack, pauses_s
-from coldharbour.sessions import Phase
 
 FENCE_S = 0.5  # after the lease was last seen to be ours, and an answer to which the broker is not asked
-POSITIONS_S = 1.0  # how long an answer about all positions is fresh
 LAST_WORDS_S = 3.0
 KEPT_READINGS = 12
 NO_REPEAT = timedelta(0)  # actions never share a row
@@ -53,53 +51,61 @@ STALE = frozenset({Obstacle.LEG_CHANGED, Obstacle.LEG_NOT_REPLACEABLE, Obstacle.
                    Obstacle.POSITION_GONE})  # fmt: skip
 REASONS = {MoveState.MOVED: Reason.MOVED, MoveState.REJECTED: Reason.REJECTED, MoveState.NOT_MOVED: Reason.NOT_MOVED}
 
-MarketNow = Callable[[], MarketView]
-
 
 class StopMover:
     """Moves the stops of one account. within: how long the audit lets equal evaluations share a row.
 
-    `busy` holds the lots whose stop is on its way, with what is known of that.
+    concurrency: how many are looked at and asked for at once; what waits for proof hinders nobody. `busy` holds the
+    lots whose stop is on its way, with what is known of that.
     """
 
-    def __init__(self, ctx: AccountContext, rule: BreakevenRule, within: timedelta) -> None:
+    def __init__(self, ctx: AccountContext, rule: BreakevenRule, *, within: timedelta, concurrency: int) -> None:
         if ctx.lease is None:
             raise ValueError("stops are moved under a lease alone: the worker must be exclusive")
         self.busy: dict[str, str] = {}
         self._ctx, self._rule, self._within, self._slug = ctx, rule, within, ctx.destination.slug
         self._lease: Lease = ctx.lease
         self._back = ReadBack(ctx.db, ctx.broker, ctx.clock, self._slug)
-        self._positions = Positions(ctx)
+        self._last_look = LastLook(ctx)
+        self._at_once = anyio.CapacityLimiter(concurrency)
 
     async def move(self, decision: Decision, market_now: MarketNow) -> None:
         """Do what a decision says, unless a last look at order, position and market finds an obstacle."""
-        move = decision.action
-        if move is None or decision.lot.parent_id in self.busy:
+        lot = decision.lot
+        if decision.action is None or lot.parent_id in self.busy:
             return
-        with self._busy(decision.lot.parent_id, "its stop is being moved"):
-            try:
-                scene = await self._look(decision, move, market_now)
-            except (Transient, BrokerRefused) as error:
-                if isinstance(error, NeedsOperator):
-                    raise
-                await self._keep_back(decision, Reason.NO_ANSWER, f"the broker did not show the leg: {error}")
-                return
-            if why := obstacle_to(move, scene, self._rule):
-                await self._keep_back(decision, Reason.ABANDONED, str(why))
-                if why.obstacle in STALE:
-                    self._ctx.wake("healing")  # our tables know an older order
-                return
-            checked_s = self._ctx.clock.monotonic()
-            try:
-                intent = await self._plan(decision, move)
-            except (Unsettled, psycopg.errors.UniqueViolation) as error:
-                await self._keep_back(decision, Reason.UNSETTLED, str(error))
-                return
-            if why := obstacle_to(move, replace(scene, market=_compared(market_now(), scene.market)), self._rule):
-                await self._answer(abandon(intent, why), decision.lot.symbol, "")
-                return
-            intent = await self._send(intent, decision.lot.symbol, checked_s)
-            await self._settle(intent, decision.lot.symbol)
+        with self._busy(lot.parent_id, "its stop is being moved"):
+            async with self._at_once:
+                intent = await self._ask(decision, decision.action, market_now)
+            if intent is not None:
+                await self._settle(intent, lot.symbol)
+
+    async def _ask(self, decision: Decision, move: StopMove, market_now: MarketNow) -> Intent | None:
+        """Look, plan and send; return the intent, None if there is none."""
+        symbol = decision.lot.symbol
+        try:
+            scene = await self._last_look.look(symbol, move, market_now)
+        except (Transient, BrokerRefused) as error:
+            if isinstance(error, NeedsOperator):
+                raise
+            await self._keep_back(decision, Reason.NO_ANSWER, f"the broker did not show the leg: {error}")
+            return None
+        if why := obstacle_to(move, scene, self._rule):
+            if why.obstacle in STALE:
+                self._ctx.wake("healing")  # our tables know an older order
+            await self._keep_back(decision, Reason.ABANDONED, str(why))
+            return None
+        checked_s = self._ctx.clock.monotonic()
+        try:
+            intent = await self._plan(decision, move)
+        except (Unsettled, psycopg.errors.UniqueViolation) as error:
+            await self._keep_back(decision, Reason.UNSETTLED, one_line(error))
+            return None
+        if why := obstacle_to(move, self._last_look.again(scene, market_now), self._rule):
+            intent = abandon(intent, why)
+            await self._answer(intent, symbol, "")
+            return intent
+        return await self._send(intent, symbol, checked_s)
 
     async def recover(self) -> list[RecordedIntent]:
         """Return what an earlier process left unsettled, each now known to be perhaps sent."""
@@ -118,20 +124,6 @@ class StopMover:
                 await store.keep_outcome(conn, intent, self._ctx.clock.now())
             self._ctx.log.warning("stop.recovered", symbol=recorded.symbol, intent=intent.client_order_id)
             await self._settle(intent, recorded.symbol)
-
-    async def _look(self, decision: Decision, move: StopMove, market_now: MarketNow) -> Scene:
-        """Read leg and position; the market's price is compared with the broker's own, a second source."""
-        position = await self._positions.of(decision.lot.symbol)
-        leg = await self._back.leg(move.order_id)
-        market = market_now()
-        if position is not None and position.current_price is not None:
-            market = replace(market, last_trade=position.current_price)
-        return Scene(
-            leg=leg,
-            position_qty=ZERO if position is None else position.signed_qty,
-            market=market,
-            session_open=self._ctx.phase() is Phase.REGULAR,
-        )
 
     async def _plan(self, decision: Decision, move: StopMove) -> Intent:
         """Put the intent on record, under our lease, in one transaction with what the audit says of it."""
@@ -254,24 +246,6 @@ class _Busy:
         self._busy.pop(self._lot_id, None)
 
 
-class Positions:
-    """The account's positions as the broker has them, asked for once for moves that are made together."""
-
-    def __init__(self, ctx: AccountContext) -> None:
-        self._ctx, self._turn = ctx, anyio.Lock()
-        self._known: dict[str, Position] = {}
-        self._asked_s: float | None = None
-
-    async def of(self, symbol: str) -> Position | None:
-        """Return a symbol's position, None if it is flat. Raises Transient and BrokerRefused."""
-        async with self._turn:
-            now_s = self._ctx.clock.monotonic()
-            if self._asked_s is None or now_s - self._asked_s > POSITIONS_S:
-                positions = await self._ctx.broker.positions(priority=Priority.WRITE)
-                self._known, self._asked_s = {position.symbol: position for position in positions}, now_s
-            return self._known.get(symbol)
-
-
 def _fence(clock: Clock, checked_s: float) -> Callable[[], None]:
     """Return what keeps a request back that comes too late: by then another holder may act (a frozen process thaws)."""
 
@@ -281,9 +255,3 @@ def _fence(clock: Clock, checked_s: float) -> Callable[[], None]:
             raise NotSent(f"the lease was checked {late_s:.1f} s ago (limit {FENCE_S:g} s)")
 
     return may_send
-
-
-def _compared(now: MarketView, seen: MarketView) -> MarketView:
-    """Return the market now, compared with what the broker showed of it a moment ago."""
-    price: Decimal | None = seen.last_trade
-    return replace(now, last_trade=price)

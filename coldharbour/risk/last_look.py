@@ -1,0 +1,58 @@
+"""The last look before a stop is moved: position, leg and market as they are now; judges nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+
+from coldharbour.accounts import AccountContext
+from coldharbour.broker import Position, Priority
+from coldharbour.live.model import ZERO
+from coldharbour.risk.clearance import Scene
+from coldharbour.risk.model import Leg, MarketView, StopMove
+from coldharbour.sessions import Phase
+
+POSITIONS_S = 1.0  # how long an answer about all positions is fresh
+
+MarketNow = Callable[[], MarketView]
+
+
+class LastLook:
+    """Looks at one account. Moves that are made together share one answer about all positions."""
+
+    def __init__(self, ctx: AccountContext) -> None:
+        self._ctx, self._turn = ctx, anyio.Lock()
+        self._positions: dict[str, Position] = {}
+        self._asked_s: float | None = None
+
+    async def look(self, symbol: str, move: StopMove, market_now: MarketNow) -> Scene:
+        """Read position and leg; the market's price is compared with the broker's own, a second source.
+
+        Raises Transient and BrokerRefused.
+        """
+        position = await self._position(symbol)
+        leg = Leg.of(await self._ctx.broker.order(move.order_id, nested=False, priority=Priority.WRITE))
+        market = market_now()
+        if position is not None and position.current_price is not None:
+            market = replace(market, last_trade=position.current_price)
+        return Scene(
+            leg=leg,
+            position_qty=ZERO if position is None else position.signed_qty,
+            market=market,
+            session_open=self._ctx.phase() is Phase.REGULAR,
+        )
+
+    def again(self, scene: Scene, market_now: MarketNow) -> Scene:
+        """Return the same scene with the market and the session as they are now."""
+        market = replace(market_now(), last_trade=scene.market.last_trade)
+        return replace(scene, market=market, session_open=self._ctx.phase() is Phase.REGULAR)
+
+    async def _position(self, symbol: str) -> Position | None:
+        async with self._turn:
+            now_s = self._ctx.clock.monotonic()
+            if self._asked_s is None or now_s - self._asked_s > POSITIONS_S:
+                positions = await self._ctx.broker.positions(priority=Priority.WRITE)
+                self._positions, self._asked_s = {position.symbol: position for position in positions}, now_s
+            return self._positions.get(symbol)
