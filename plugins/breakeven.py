@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field
 
 from coldharbour.accounts import AccountContext
 from coldharbour.hookspecs import WorkerSpec, hookimpl
+from coldharbour.requests import request_channel
+from coldharbour.risk.asked import AskedMoves
 from coldharbour.risk.holds import Limits
 from coldharbour.risk.keeper import StopKeeper
 from coldharbour.risk.model import BreakevenRule
@@ -70,14 +72,18 @@ async def stop_keeper(ctx: AccountContext, cfg: BreakevenSettings) -> AsyncItera
 
 
 async def keep_stops(ctx: AccountContext, cfg: BreakevenSettings, *, task_status: TaskStatus[None]) -> None:
-    """Evaluate the account's lots every interval, and at once when a trigger is touched."""
+    """Evaluate the account's lots every interval, and at once when a trigger is touched or somebody asks."""
     async with (
         stop_keeper(ctx, cfg) as keeper,
         ctx.db.listener() as listener,
         listener.subscribe(f"pos_channel_{keeper.slug}", only='{"op":') as notes,
+        listener.subscribe(request_channel(keeper.slug)) as calls,
         anyio.create_task_group() as tasks,
     ):
+        asked = AskedMoves(keeper)
         tasks.start_soon(keeper.follow, notes)
+        tasks.start_soon(asked.follow, calls)
+        tasks.start_soon(asked.run)
         task_status.started()
         await keeper.run()
 

@@ -77,13 +77,14 @@ def breakeven_trigger(
     return entry + side.sign * trigger_r * abs(entry - initial_stop)
 
 
-def decide_breakeven(lot: ProtectedLot, market: MarketView, rule: BreakevenRule) -> Decision:
+def decide_breakeven(lot: ProtectedLot, market: MarketView, rule: BreakevenRule, *, is_asked: bool = False) -> Decision:
     """Return what to do with a lot's stop now, why, and every number that led to it. Never raises for bad prices.
 
     The table of domain.md 9, first match wins; comparisons are strict as written there: a market at the entry has not
     crossed it, touching the trigger arms. A stop at or past the legal one is Already; a trailing stop before that is
     left alone. The action of an OK decision is always strictly tighter than the stop that stands, on the grid, and
-    on the losing side of the market. A dry run ends as `—, dry_run` with `new_stop` filled and no action.
+    on the losing side of the market. A dry run ends as `—, dry_run` with `new_stop` filled and no action. is_asked: a
+    person wants the move now, so the trigger need not have been touched; every other row holds.
 
     >>> from datetime import UTC, datetime
     >>> now = datetime(2026, 10, 8, 15, 0, tzinfo=UTC)
@@ -113,8 +114,8 @@ def decide_breakeven(lot: ProtectedLot, market: MarketView, rule: BreakevenRule)
     found = (
         _by_the_stop(lot, legal)
         or _by_the_price(lot, market, rule)
-        or _by_the_trigger(lot, market, trigger)
-        or _move(lot, legal, rule)
+        or (None if is_asked else _by_the_trigger(lot, market, trigger))
+        or _move(lot, legal, rule, "somebody asked" if is_asked else "the trigger was touched")
     )
     return Decision(lot=lot, market=market, rule=rule, legal=legal, trigger=trigger, **found)
 
@@ -169,9 +170,9 @@ def _by_the_trigger(lot: ProtectedLot, market: MarketView, trigger: Decimal | No
     return None
 
 
-def _move(lot: ProtectedLot, legal: Decimal, rule: BreakevenRule) -> _Found:
+def _move(lot: ProtectedLot, legal: Decimal, rule: BreakevenRule, why: str) -> _Found:
     """Row 5."""
-    detail = f"the trigger was touched: the stop moves from {lot.stop_price} to {legal}"
+    detail = f"{why}: the stop moves from {lot.stop_price} to {legal}"
     if rule.dry_run:
         return {**_nothing(Reason.DRY_RUN, f"{detail}, were this not a dry run"), "new_stop": legal}
     action = replace_stop(lot, legal)

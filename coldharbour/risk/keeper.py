@@ -152,13 +152,28 @@ class StopKeeper:
                 self._start(partial(self._move, watched, decision))
         await self._record([decision for _, decision in decided if decision.action is None])
 
+    async def move_asked(self, parent_id: str) -> Decision | None:
+        """Decide about one lot as a person asked, and see its move through; None without such a lot and a stop."""
+        await self.read_lots()
+        watched = next((each for each in self.lots if each.lot.parent_id == parent_id), None)
+        if watched is None or self.ctx.phase() is not Phase.REGULAR:
+            return None
+        decision = self._decide(watched, is_asked=True)
+        if decision.action is not None:
+            decision = held_back(decision, self.limits, await self._circumstances(self.ctx.clock.now()))
+        if decision.action is None:
+            await self._record([decision])
+        else:
+            await self._move(watched, decision)
+        return decision
+
     def _market(self, watched: WatchedLot) -> MarketView:
         prices = self.ctx.prices
         silent_s = None if prices.heard_at is None else prices.silent_s
         return watched.market(prices.last(watched.lot.symbol), silent_s, self.ctx.clock.now())
 
-    def _decide(self, watched: WatchedLot) -> Decision:
-        decision = decide_breakeven(watched.lot, self._market(watched), self.rule)
+    def _decide(self, watched: WatchedLot, *, is_asked: bool = False) -> Decision:
+        decision = decide_breakeven(watched.lot, self._market(watched), self.rule, is_asked=is_asked)
         if watched.loaded.foreign:
             return kept_back(decision, Reason.FOREIGN_STOP, watched.loaded.foreign)
         if decision.action is not None and (what := self.mover.busy.get(watched.lot.parent_id)):

@@ -471,3 +471,30 @@ def test_nothing_that_a_database_or_a_feed_may_say_raises(
     )  # fmt: skip
 
     verdict(decide_breakeven(trade, view, RULE))
+
+
+class TestAsked:
+    """What a person asks for: their word takes the place of the trigger, and of nothing else."""
+
+    @pytest.mark.parametrize("side", Side)
+    def test_an_untouched_or_unknown_trigger_is_no_obstacle(self, side: Side) -> None:
+        for wanted in (lot(side), lot(side, initial_stop=None)):
+            decision = decide_breakeven(wanted, market("50", high=D("50"), low=D("50")), RULE, is_asked=True)
+
+            assert verdict(decision) == ("OK", "moved")
+            assert decision.detail.startswith("somebody asked: ")
+
+    @pytest.mark.parametrize(
+        ("wanted", "view", "rule", "expected"),
+        [
+            (lot(stop_price=D("49.99")), market("50"), RULE, ("Already", "at_break_even")),
+            (lot(), market("49.98"), RULE, ("—", "crossed_entry")),
+            (lot(), market(None), RULE, ("—", "no_price")),
+            (lot(stop_kind=StopKind.TRAILING_STOP), market("50"), RULE, ("—", "trailing_stop")),
+            (lot(), market("50"), BreakevenRule(dry_run=True), ("—", "dry_run")),
+        ],
+    )
+    def test_every_other_row_decides_as_always(
+        self, wanted: ProtectedLot, view: MarketView, rule: BreakevenRule, expected: tuple[str, str]
+    ) -> None:
+        assert verdict(decide_breakeven(wanted, view, rule, is_asked=True)) == expected
