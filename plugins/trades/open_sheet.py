@@ -28,8 +28,18 @@ STATES = {
     Reason.CROSSED_ENTRY: ("crossed", "warn"),
     Reason.NO_PRICE: ("no price", "warn"),
     Reason.UNUSABLE_LOT: ("unusable", "warn"),
+    Reason.FOREIGN_STOP: ("not its own", "warn"),
+    Reason.UNSETTLED: ("unsettled", "busy"),
+    Reason.CORPORATE_ACTION: ("frozen", "warn"),
+    Reason.MOVE_TOO_WIDE: ("too wide", "warn"),
+    Reason.SYMBOL_DISARMED: ("disarmed", "warn"),
+    Reason.ACCOUNT_DISARMED: ("disarmed", "warn"),
+    Reason.ABANDONED: ("abandoned", "warn"),
+    Reason.NO_ANSWER: ("no answer", "warn"),
+    Reason.PLANNED: ("moving", "busy"),
+    Reason.REJECTED: ("rejected", "bad"),
+    Reason.NOT_MOVED: ("not moved", "warn"),
 }
-
 
 COLUMNS = (
     Column("be", "BE", "state", "Break-even: what the engine last decided about this lot's stop"),
