@@ -50,7 +50,10 @@ class GuardedLot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderState:
-    """An order as the lake has it. remaining: shares that are not filled, None for an order without a quantity."""
+    """An order as the lake has it. remaining: shares that are not filled, None for an order without a quantity.
+
+    ended_at: when it was canceled, expired or rejected.
+    """
 
     id: str
     symbol: str
@@ -62,6 +65,7 @@ class OrderState:
     updated_at: datetime
     submitted_at: datetime | None = None
     parent_id: str | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ LOTS = sql.SQL("""
            stop_order_id, take_order_id, expires_at
     from {} where destination = %s and qty <> 0 order by entry_time, parent_id
 """)
-# The orders of the lots by id, their legs, and every live stop that may be nobody's leg: one index each.
+# The orders of the lots by id, their legs, every live stop that may be nobody's leg, and stops that ended when a lot
+# became bare: one index each.
 ORDERS = sql.SQL("""
     with wanted as (
         select id from {orders} where destination = %(slug)s and id = any(%(ids)s)
@@ -34,10 +35,15 @@ ORDERS = sql.SQL("""
         union
         select id from {orders} where destination = %(slug)s and status <> all(%(ended)s)
             and order_type = any(%(stops)s) and (parent_id is null or order_class = %(oco)s)
+        union
+        select id from {orders} where destination = %(slug)s and symbol = any(%(bare_symbols)s)
+            and order_type in ('stop', 'stop_limit', 'trailing_stop') and status in ('canceled', 'expired', 'rejected')
+            and coalesce(canceled_at, expired_at, failed_at) = any(%(bare_since)s)
     )
     select id::text, coalesce(symbol, '') as symbol, coalesce(side, '') = 'buy' as is_buy,
            coalesce(order_type, '') as order_type, coalesce(order_class, '') as order_class, status,
-           qty - filled_qty as remaining, parent_id::text, submitted_at, updated_at
+           qty - filled_qty as remaining, parent_id::text, submitted_at, updated_at,
+           coalesce(canceled_at, expired_at, failed_at) as ended_at
     from {orders} join wanted using (id) where destination = %(slug)s order by updated_at, id
 """)
 
@@ -132,14 +138,19 @@ async def guarded_lots(conn: AsyncConnection, slug: str) -> list[GuardedLot]:
         return await cur.fetchall()
 
 
-async def orders_of(conn: AsyncConnection, slug: str, lots: Iterable[GuardedLot]) -> list[OrderState]:
+async def orders_of(conn: AsyncConnection, slug: str, lots: Sequence[GuardedLot]) -> list[OrderState]:
     """Return the lots' entries and exits, and all live stops that may be nobody's leg; the newest change last."""
+    bare = [(lot.symbol, lot.bare_since) for lot in lots if lot.bare_since is not None]
     named = {order for lot in lots for order in (lot.parent_id, lot.stop_order_id, lot.take_order_id) if order}
     query = ORDERS.format(orders=sql.Identifier("account_activities", f"raw_orders_{slug}"))
     async with conn.cursor(row_factory=class_row(OrderState)) as cur:
         await cur.execute(
-            query, {"slug": slug, "ids": _uuids(named), "ended": [*ENDED_AT], "stops": [*STOPS], "oco": OCO}
-        )
+            query,
+            {
+                "slug": slug, "ids": _uuids(named), "ended": [*ENDED_AT], "stops": [*STOPS], "oco": OCO,
+                "bare_symbols": [symbol for symbol, _ in bare], "bare_since": [since for _, since in bare],
+            },
+        )  # fmt: skip
         return await cur.fetchall()
 
 

@@ -129,7 +129,10 @@ def _without_lot(strays: Iterable[Stray], cover: _Cover) -> Iterator[Exposure]:
 
 
 def _is_of(order: OrderState, lot: GuardedLot) -> bool:
-    return order.parent_id == lot.parent_id or order.id == lot.stop_order_id
+    """Return whether a stop is or was a lot's: its leg, the one it names, or the one whose end left it bare."""
+    if order.parent_id == lot.parent_id or order.id == lot.stop_order_id:
+        return True
+    return order.ended_at is not None and order.ended_at == lot.bare_since and order.symbol == lot.symbol
 
 
 def _is_live(order: OrderState) -> bool:

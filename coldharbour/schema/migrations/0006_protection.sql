@@ -20,6 +20,10 @@ create table accounts.unprotected (
 ) partition by list (destination);
 create unique index unprotected_open on accounts.unprotected (destination, key) where healed_at is null;
 
+-- Finds the stop whose end left a lot bare, whichever way it was tied to it.
+create index raw_orders_ended_stops on account_activities.raw_orders (destination, symbol)
+    where order_type in ('stop', 'stop_limit', 'trailing_stop') and status in ('canceled', 'expired', 'rejected');
+
 -- The New York day on which each lot was last warned of, because its legs expire soon.
 create table accounts.expiry_warnings (
     destination text not null,

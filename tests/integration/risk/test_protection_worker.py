@@ -117,6 +117,30 @@ async def test_a_canceled_stop_is_told_once_and_its_healing_once(database_url: s
         assert len(await alarms(station, lot)) == 1
 
 
+async def test_a_stop_that_was_moved_is_no_alarm_and_the_end_of_another_kind_of_stop_is_named(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with guarded(database_url, tmp_path) as (station, _):
+        entry = await buy(station)
+        lot = str(entry["id"])
+        for price in ("1.1", "1.2", "1.3"):
+            station.account.replace(stop_of(station.account.order(lot, nested=True)), {"stop_price": price})
+            await station.until_complete()
+        moved = stop_of(station.account.order(lot, nested=True))
+
+        station.account.cancel(moved)
+        await until_alarm(station, lot, reason="stop_canceled")
+        pair = station.account.place(
+            {"symbol": "KO", "qty": "10", "side": "sell", "type": "limit", "time_in_force": "gtc", "order_class": "oco",
+             "take_profit": {"limit_price": "500"}, "stop_loss": {"stop_price": "1"}}
+        )  # fmt: skip
+        await until_healed(station, lot)
+
+        station.account.cancel(str(pair["id"]))
+        await until_alarm(station, lot, reason="stop_canceled")
+        await until_told(station, lot, "PositionUnprotected", "PositionProtected", "PositionUnprotected")
+
+
 async def test_a_stop_for_fewer_shares_leaves_the_rest_bare_until_the_lot_is_closed(
     database_url: str, tmp_path: Path
 ) -> None:

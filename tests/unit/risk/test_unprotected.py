@@ -72,6 +72,8 @@ def summary(found: list[Exposure]) -> list[tuple[str, int, str]]:
         ([bare()], family(stop="rejected", take="new"), [("A", 100, "stop_rejected")]),
         ([bare()], family(stop="replaced", take="new"), [("A", 100, "no_stop")]),
         ([bare()], [], [("A", 100, "no_stop")]),
+        ([bare()], [loose("L", 100, status="expired", ended_at=LATER)], [("A", 100, "stop_expired")]),
+        ([bare()], [loose("L", 100, status="expired", ended_at=T0)], [("A", 100, "no_stop")]),  # another's end
         ([lot()], family(stop="canceled", take="canceled"), [("A", 100, "stop_canceled")]),  # the row is behind
         ([lot()], family(stop="filled", take="canceled"), []),  # likewise: the lot is about to go
         ([lot(qty=150)], family(), [("A", 50, "stop_too_small")]),
