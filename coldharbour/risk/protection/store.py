@@ -5,7 +5,7 @@ Functions take a connection, and the caller owns the transaction. Reads lots, or
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,7 +15,6 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row, kwargs_row
 
 from coldharbour.live.lineage import OCO, STOPS
-from coldharbour.live.liveness import ENDED_AT
 from coldharbour.live.model import Side
 from coldharbour.risk.protection.model import Episode, Exposure, GuardedLot, OrderState, Reason, Stray
 
@@ -25,16 +24,17 @@ LOTS = sql.SQL("""
            stop_order_id, take_order_id, expires_at
     from {} where destination = %s and qty <> 0 order by entry_time, parent_id
 """)
-# The orders of the lots by id, their legs, every live stop that may be nobody's leg, and stops that ended when a lot
-# became bare: one index each.
+# The lots' orders by id; every live stop that may be nobody's leg; and, of lots that are bare, the legs and the stops
+# that ended when they became so. One index each: what they are partial by must stand here word by word.
 ORDERS = sql.SQL("""
     with wanted as (
         select id from {orders} where destination = %(slug)s and id = any(%(ids)s)
         union
-        select id from {orders} where destination = %(slug)s and parent_id = any(%(ids)s)
-        union
-        select id from {orders} where destination = %(slug)s and status <> all(%(ended)s)
+        select id from {orders} where destination = %(slug)s
+            and status not in ('filled', 'canceled', 'expired', 'replaced', 'rejected')
             and order_type = any(%(stops)s) and (parent_id is null or order_class = %(oco)s)
+        union
+        select id from {orders} where destination = %(slug)s and parent_id = any(%(bare_ids)s)
         union
         select id from {orders} where destination = %(slug)s and symbol = any(%(bare_symbols)s)
             and order_type in ('stop', 'stop_limit', 'trailing_stop') and status in ('canceled', 'expired', 'rejected')
@@ -140,15 +140,16 @@ async def guarded_lots(conn: AsyncConnection, slug: str) -> list[GuardedLot]:
 
 async def orders_of(conn: AsyncConnection, slug: str, lots: Sequence[GuardedLot]) -> list[OrderState]:
     """Return the lots' entries and exits, and all live stops that may be nobody's leg; the newest change last."""
-    bare = [(lot.symbol, lot.bare_since) for lot in lots if lot.bare_since is not None]
+    bare = [lot for lot in lots if lot.bare_since is not None]
     named = {order for lot in lots for order in (lot.parent_id, lot.stop_order_id, lot.take_order_id) if order}
     query = ORDERS.format(orders=sql.Identifier("account_activities", f"raw_orders_{slug}"))
     async with conn.cursor(row_factory=class_row(OrderState)) as cur:
         await cur.execute(
             query,
             {
-                "slug": slug, "ids": _uuids(named), "ended": [*ENDED_AT], "stops": [*STOPS], "oco": OCO,
-                "bare_symbols": [symbol for symbol, _ in bare], "bare_since": [since for _, since in bare],
+                "slug": slug, "ids": _uuids(named), "stops": [*STOPS], "oco": OCO,
+                "bare_ids": _uuids(lot.parent_id for lot in bare), "bare_symbols": [lot.symbol for lot in bare],
+                "bare_since": [lot.bare_since for lot in bare],
             },
         )  # fmt: skip
         return await cur.fetchall()
@@ -167,7 +168,7 @@ async def strays(conn: AsyncConnection, slug: str) -> list[Stray]:
         return await cur.fetchall()
 
 
-def _uuids(ids: Collection[str]) -> list[UUID]:
+def _uuids(ids: Iterable[str]) -> list[UUID]:
     """Return the ids that an order can have; a lot that shares came in with is named after an activity."""
     found = []
     for text in ids:

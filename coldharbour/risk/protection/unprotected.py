@@ -6,6 +6,7 @@ the oldest first, up to its quantity.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
@@ -54,6 +55,10 @@ class _Cover:
             for order in self.known.values()
             if order.order_type in STOPS and order.remaining is not None and _is_live(order)
         }
+        self._shared: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
+        for order in map(self.known.__getitem__, self._left):
+            if _is_loose(order) or order.order_class == OCO:
+                self._shared[order.symbol, order.is_buy].append(order.id)
 
     def by_own_stop(self, lot: GuardedLot) -> Decimal:
         """Give a lot what its own stop covers."""
@@ -67,9 +72,8 @@ class _Cover:
     def by_others(self, symbol: str, side: Side, wanted: Decimal) -> Decimal:
         """Give shares what stops cover that are nobody's leg, or that an OCO has left."""
         given = ZERO
-        for order in self.known.values():
-            if order.symbol == symbol and _closes(order, side) and (_is_loose(order) or order.order_class == OCO):
-                given += self._give(order.id, wanted - given)
+        for stop_id in self._shared.get((symbol, side is Side.SHORT), ()):
+            given += self._give(stop_id, wanted - given)
         return given
 
     def stop_of(self, lot: GuardedLot) -> OrderState | None:
@@ -141,7 +145,3 @@ def _is_live(order: OrderState) -> bool:
 
 def _is_loose(order: OrderState) -> bool:
     return order.parent_id is None
-
-
-def _closes(order: OrderState, side: Side) -> bool:
-    return order.is_buy is (side is Side.SHORT)
