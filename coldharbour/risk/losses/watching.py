@@ -33,7 +33,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look found. changed: whether anything is to be shown anew. latched: what was reached just now."""
+    """What a look found. changed: whether anything is to be shown anew. events: of what was latched just now."""
 
     seen: Day | Blind | None
     changed: bool

@@ -18,7 +18,7 @@ from coldharbour.sessions import NEW_YORK
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found. events: what is to be told. due_at: when the next episode begins unless it heals."""
+    """What one look found. expiring: lots that were not warned of today before."""
 
     changes: Changes
     expiring: tuple[GuardedLot, ...]

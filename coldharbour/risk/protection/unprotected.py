@@ -36,9 +36,9 @@ def unprotected(
     quantity, counts for its whole lot.
     """
     cover = _Cover(orders)
-    bare = [(lot, lot.qty - cover.by_own_stop(lot)) for lot in lots]
+    left_by_own = [(lot, lot.qty - cover.by_own_stop(lot)) for lot in lots]  # all of them first: others' shares wait
     found = []
-    for lot, own_rest in bare:
+    for lot, own_rest in left_by_own:
         rest = own_rest - cover.by_others(lot.symbol, lot.side, own_rest)
         if rest > ZERO:
             found.append(_exposed(lot, rest, cover))
