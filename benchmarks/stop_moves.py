@@ -30,6 +30,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import httpx
 import psycopg
 from coldharbour_plugins.simulator.broker import SimulatedBroker
 from coldharbour_plugins.simulator.server import SimulatorAddress, running_simulator
@@ -75,6 +76,10 @@ disable_session_sleep = true
 armed = true
 requests_per_min = 1000000
 """
+NO_ANSWER = {"rest_methods": ["PATCH"], "rest_error_rate": 0.34, "rest_late_effect_rate": 0.5,
+             "rest_late_effect_s": 3, "rest_error_after_effect_rate": 1}  # fmt: skip
+LOTS = "select where (select count(distinct lot_id) from accounts.stop_intents where"
+ASKED, MOVED = f"{LOTS} answer_state is not null) >= %s", f"{LOTS} state = 'MOVED') >= %s"
 KEYS = {"ALPACA_API_KEY_PAPER": f"SIM-{SLUG}", "ALPACA_SECRET_KEY_PAPER": "simulator"}
 
 
@@ -156,6 +161,11 @@ class Yard:
             while not (found := await self.select(query, *parameters)):  # noqa: ASYNC110  another process is at work
                 await anyio.sleep(0.05)
         return found
+
+    async def faults(self, **switches: object) -> None:
+        """Set the broker's fault switches named; all others fall back."""
+        async with httpx.AsyncClient() as client:
+            (await client.put(f"{self.address.url}/sim/faults", json=switches)).raise_for_status()
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a process that moves stops."""
@@ -268,28 +278,23 @@ async def fill_tables(here: Yard) -> None:
 
 async def leave_unanswered(here: Yard, count: int) -> list[str]:
     """Have so many requests end without an answer; print how long it takes to prove what became of them."""
-    import httpx  # noqa: PLC0415  the process that decides at random needs none
-
-    faults = {"rest_methods": ["PATCH"], "rest_error_rate": 0.34, "rest_error_after_effect_rate": 0.5,
-              "rest_late_effect_rate": 0.5, "rest_late_effect_s": 3}  # fmt: skip
-    async with httpx.AsyncClient() as client:
-        (await client.put(f"{here.address.url}/sim/faults", json=faults)).raise_for_status()
-        here.start()
-        await here.until("select from accounts.worker_status where kind = 'breakeven' and state = 'ready'")
-        unanswered, level = 0, 0
-        while unanswered < count and level < LEVELS:
-            for _ in range(WAVE // len(here.broker.market.symbols)):
-                for symbol in here.broker.market.symbols:
-                    if (symbol, level) in here.triggers:
-                        here.broker.market.pin(symbol, here.triggers[symbol, level])
-                level += 1
-                await anyio.sleep(0.5)
-            touched = sum(1 for _, each in here.triggers if each < level)
-            await here.until("select where (select count(distinct lot_id) from accounts.stop_intents"
-                             " where state = 'MOVED') = %s", touched)  # fmt: skip
-            [row] = await here.select("select count(*) as n from accounts.stop_intents where answer_state = 'UNKNOWN'")
-            unanswered = row["n"]
-        (await client.put(f"{here.address.url}/sim/faults", json={})).raise_for_status()
+    here.start()
+    await here.until("select from accounts.worker_status where kind = 'breakeven' and state = 'ready'")
+    unanswered, level = 0, 0
+    while unanswered < count and level < LEVELS:
+        await here.faults(**NO_ANSWER)
+        for _ in range(WAVE // len(here.broker.market.symbols)):
+            for symbol in here.broker.market.symbols:
+                if (symbol, level) in here.triggers:
+                    here.broker.market.pin(symbol, here.triggers[symbol, level])
+            level += 1
+            await anyio.sleep(0.5)
+        touched = sum(each < level for _, each in here.triggers)
+        await here.until(ASKED, touched)
+        await here.faults()  # what was never done may be done now
+        await here.until(MOVED, touched)
+        [row] = await here.select("select count(*) as n from accounts.stop_intents where answer_state = 'UNKNOWN'")
+        unanswered = row["n"]
     here.stop()
     rows = await here.select(
         "select extract(epoch from settled_at - answered_at)::float as s, state from accounts.stop_intents"

@@ -252,10 +252,10 @@ class StopKeeper:
 
     async def _until(self, is_so: Callable[[], Awaitable[bool]], patience_s: float) -> None:
         """Wait until something is so, but not for ever."""
-        with anyio.move_on_after(patience_s):
-            while not await is_so():
-                self.ctx.alive()
-                await self.ctx.clock.sleep(0.1)
+        deadline_s = self.ctx.clock.monotonic() + patience_s
+        while not await is_so() and self.ctx.clock.monotonic() < deadline_s:
+            self.ctx.alive()
+            await self.ctx.clock.sleep(0.1)
 
     async def _prune(self) -> None:
         now_s = self.ctx.clock.monotonic()

@@ -5,7 +5,7 @@ The keepers are the real worker in kernels of their own, so that they can die an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,11 +24,12 @@ from coldharbour import loader
 from coldharbour.clock import SystemClock
 from coldharbour.db import open_database
 from coldharbour.kernel import Kernel
-from fakes.ingest import WORKERS, Station, configuration_of, simulated
+from fakes.ingest import WORKERS, Station, configuration_of, recorded, simulated
 from fakes.pricing import open_all_day
-from fakes.trades import trading, until_worker_ready
+from fakes.trades import until_worker_ready
 
 SLUG = "paper"
+KINDS = (*WORKERS, "snapshot", "prices")
 SPEED = 5.0
 SYMBOLS = ("AAPL", "MSFT", "KO", "WMT", "DAL", "NKE", "AMD", "F", "INTC", "DIS")
 ENTRY, STOP, TARGET = Decimal(100), Decimal(98), Decimal(112)
@@ -76,11 +77,7 @@ class StopBench:
 
     async def enter(self, *symbols: str) -> list[Trade]:
         """Enter brackets: 10 shares at 100, a stop at 98, a target at 112; return them once they are open trades."""
-        placed = {symbol: str(self.account.place({
-            "symbol": symbol, "qty": 10, "side": "buy", "type": "market", "time_in_force": "gtc",
-            "order_class": "bracket", "take_profit": {"limit_price": str(TARGET)},
-            "stop_loss": {"stop_price": str(STOP)},
-        })["id"]) for symbol in symbols}  # fmt: skip
+        placed = {symbol: self.place(symbol) for symbol in symbols}
 
         async def are_open() -> list[dict[str, Any]]:
             rows = await self.station.select(
@@ -93,6 +90,14 @@ class StopBench:
         found = {row["symbol"]: Trade(row["symbol"], row["parent_id"], row["stop_order_id"]) for row in rows}
         self.trades += found.values()
         return [found[symbol] for symbol in symbols]
+
+    def place(self, symbol: str) -> str:
+        """Send such a bracket; return its id."""
+        return str(self.account.place({
+            "symbol": symbol, "qty": 10, "side": "buy", "type": "market", "time_in_force": "gtc",
+            "order_class": "bracket", "take_profit": {"limit_price": str(TARGET)},
+            "stop_loss": {"stop_price": str(STOP)},
+        })["id"])  # fmt: skip
 
     def pin(self, price: Decimal, *symbols: str) -> None:
         """Hold the price of symbols."""
@@ -174,16 +179,23 @@ class StopBench:
     @asynccontextmanager
     async def keeper(self) -> AsyncIterator[None]:
         """Run the worker that moves stops in a kernel of its own."""
-        configuration = configuration_of(self.folder, {SLUG: self.station.cable.port}, self.tables)
-        registry = await anyio.to_thread.run_sync(loader.load_plugins, configuration)
-        assignments = [each for each in registry.assignments if each.worker.spec.kind == "breakeven"]
-        async with (
-            open_database(self.database_url, name="risk", clock=SystemClock()) as db,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(Kernel(configuration, registry, assignments, db=db, clock=self.clock).run)
+        async with self._kernel() as kernel, anyio.create_task_group() as tasks:
+            tasks.start_soon(kernel.run)
             yield
             tasks.cancel_scope.cancel()
+
+    async def cycle(self, more: str = "") -> None:
+        """Run the worker once, as `coldharbour cycle` does. more: settings of the worker."""
+        async with self._kernel(more) as kernel:
+            await kernel.run_one_cycle()
+
+    @asynccontextmanager
+    async def _kernel(self, more: str = "") -> AsyncIterator[Kernel]:
+        configuration = configuration_of(self.folder, {SLUG: self.station.cable.port}, f"{self.tables}{more}\n")
+        registry = await anyio.to_thread.run_sync(loader.load_plugins, configuration)
+        assignments = [each for each in registry.assignments if each.worker.spec.kind == "breakeven"]
+        async with open_database(self.database_url, name="risk", clock=SystemClock()) as db:
+            yield Kernel(configuration, registry, assignments, db=db, clock=self.clock)
 
     async def until_keeping(self) -> None:
         """Return when a keeper has begun."""
@@ -191,16 +203,16 @@ class StopBench:
 
 
 @asynccontextmanager
-async def stop_bench(database_url: str, folder: Path, settings: str = "interval_s = 5") -> AsyncIterator[StopBench]:
-    """Record and value an armed account without history, every price at 100. settings: of the worker."""
+async def stop_bench(database_url: str, folder: Path, kinds: Sequence[str] = KINDS) -> AsyncIterator[StopBench]:
+    """Lend an armed account, every price at 100. kinds: the workers that record and value it."""
     clock = PacedClock(SystemClock(), SPEED)
     open_all_day(database_url)
     async with simulated(SLUG, clock=clock) as (broker, address):
         for symbol in SYMBOLS:
             broker.market.pin(symbol, ENTRY)
-        tables = f'armed = true\n[feed]\nendpoint = "{address.price_endpoint}"\n[workers.breakeven]\n{settings}\n'
-        kinds = (*WORKERS, "snapshot", "prices")
-        async with trading(
-            database_url, folder, broker.accounts[SLUG], address, tables=tables, kinds=kinds, clock=clock
-        ) as station:
+        tables = f'armed = true\n[feed]\nendpoint = "{address.price_endpoint}"\n[workers.breakeven]\ninterval_s = 5\n'
+        accounts = [(broker.accounts[SLUG], address)]
+        async with recorded(database_url, folder, accounts, tables, kinds, clock=clock) as [station]:
+            for kind in kinds:
+                await until_worker_ready(station, kind)
             yield StopBench(station, broker, address, clock, folder, database_url, tables)

@@ -11,7 +11,6 @@ from typing import Any
 from coldharbour_plugins.simulator.account import SimulatedAccount
 from coldharbour_plugins.simulator.server import SimulatorAddress
 
-from coldharbour.clock import Clock
 from fakes.ingest import WORKERS, Station, recorded
 
 LIVE = ("snapshot", "closed_trades")
@@ -39,10 +38,9 @@ async def trading(
     *,
     tables: str = "",
     kinds: Sequence[str] = (*WORKERS, *LIVE),
-    clock: Clock | None = None,
 ) -> AsyncIterator[Station]:
     """Record one account and keep its trades, from when everything so far is in the tables."""
-    async with recorded(database_url, folder, [(account, address)], tables, kinds, clock=clock) as [station]:
+    async with recorded(database_url, folder, [(account, address)], tables, kinds) as [station]:
         await station.until_ready()
         for kind in set(kinds) & set(LIVE):
             await until_worker_ready(station, kind)
