@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 from fakes.harbour import PATIENCE_S, Harbour, Rhythm, open_harbour
+from psycopg.conninfo import conninfo_to_dict
 
 from coldharbour import requests
 from coldharbour.accounts import AccountContext
@@ -213,3 +215,27 @@ async def test_what_nobody_took_in_time_is_settled_by_whoever_runs(harbour: Harb
         row = await settled(harbour, request)
 
     assert row.outcome == "expired"
+
+
+async def test_the_command_pauses_a_running_worker_and_says_what_became_of_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    parts = conninfo_to_dict(database_url)
+    table = f"""[database]\nurl = "{" ".join(f"{key}='{value}'" for key, value in parts.items())}"\n"""
+
+    async def run(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "coldharbour", "worker", *words, "--config", str(tmp_path / "harbour.toml")]
+        done = await anyio.run_process(command, check=False)
+        return done.returncode, done.stdout.decode()
+
+    async with (
+        open_harbour(database_url, tmp_path, table) as harbour,
+        harbour.running(harbour.assign(Cycles(), kind="healing")),
+    ):
+        paused = await run("pause", "healing", "--destination", "paper")
+        await harbour.until_state("paused", kind="healing")
+        refused = await run("cycle", "healing", "--destination", "paper")
+
+    assert paused == (0, "paper: healing: done: paused until resumed\n")
+    assert refused[0] == 1
+    assert refused[1].startswith("paper: healing: refused: it is paused by ")

@@ -101,9 +101,7 @@ def breakeven_preview(account: Account, lot: LotRow, min_gap: Decimal | None) ->
         obstacle = "The position has no stop of its own that could be moved."
     if min_gap is None:
         obstacle = "No breakeven worker is configured for this account."
-    rules = (
-        " The worker looks once more and moves it, its trigger touched or not, only if every other rule allows it then."
-    )
+    rules = " The worker looks once more; its trigger does not matter then, and every other rule does."
     return Preview(
         title=f"Move the stop of {lot.symbol} to break-even?", button="Move the stop", action=Action.BREAKEVEN,
         worker=BREAKEVEN_WORKER, parameters={"lot": lot.parent_id}, facts=tuple(facts), effect=effect + rules,
