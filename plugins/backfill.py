@@ -44,6 +44,8 @@ async def backfill(ctx: AccountContext, cfg: BackfillSettings) -> None:
     puller = Puller(Lake(ctx.destination.slug, ctx.db, ctx.clock), ctx.broker, ctx.alive, Priority.BULK)
     rows = await catch_up(puller, overlap=timedelta(days=cfg.overlap_days), report=report)
     ctx.log.info("backfill.complete", rows=rows)
+    if rows:
+        ctx.wake("equity")  # which looks once a minute: a first history should not have to wait for that
 
 
 async def catch_up(puller: Puller, *, overlap: timedelta, report: Report) -> int:
