@@ -36,6 +36,7 @@ from coldharbour.web.board import Board
 from coldharbour.web.events import SEND_LIMIT_S, Streams
 from coldharbour.web.fragments import Fragments
 from coldharbour.web.guard import Application, Guard
+from coldharbour.web.lineage import page as lineage
 from coldharbour.web.listings import downloads
 from coldharbour.web.listings.downloads import Downloads
 
@@ -79,7 +80,7 @@ def create_app(board: Board, assets: Assets, door: Door) -> Application:
         route_handlers=[
             *pages.ROUTES, *streams,
             probes.healthz, probes.readyz, probes.metrics,
-            api.router, downloads.router, login.router, actions.router,
+            api.router, downloads.router, login.router, actions.router, lineage.trade,
         ],
         state=State(
             {

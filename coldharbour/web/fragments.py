@@ -75,6 +75,10 @@ class Fragments:
         """Return a page with one panel alone."""
         return self._render("pages/panel.html", account=account, panel=panel, body=body, part=parts.__getitem__)
 
+    def trade(self, **context: Any) -> Markup:
+        """Return the page of one trade."""
+        return self._render("pages/trade.html", **context)
+
     def head(self, view: AccountView) -> Markup:
         """Return how an account does in a line: its workers and its market."""
         return self._render("fragments/head.html", view=view)

@@ -33,6 +33,7 @@ class ClosedRow:
     """One closing as a row of the table. why: how its two results come apart, "" if they do not."""
 
     id: str
+    lot: str
     symbol: str
     cells: dict[str, Cell]
     why: str
@@ -42,7 +43,11 @@ def closed_rows(slug: str, trades: Iterable[ClosedTrade]) -> list[ClosedRow]:
     """Return the rows of closed trades."""
     return [
         ClosedRow(
-            f"closed-{slug}-{trade.entry_lot_id}-{trade.exit_order_id}", trade.symbol, _cells(trade), difference(trade)
+            f"closed-{slug}-{trade.entry_lot_id}-{trade.exit_order_id}",
+            trade.entry_lot_id,
+            trade.symbol,
+            _cells(trade),
+            difference(trade),
         )
         for trade in trades
     ]
