@@ -153,6 +153,7 @@ def open_prices(settings: FeedSettings, clock: Clock) -> AbstractAsyncContextMan
 def on_event(account: str, event: Event) -> None:
     """Observe a domain event of the account (its slug). Called in the plugin's own process, one at a time.
 
+    At most once: a process that dies right after what happened was committed tells of it no more; the tables do.
     Return quickly; what takes long belongs in a worker. An exception is counted and logged, and five within
     a minute switch the observer off.
     """

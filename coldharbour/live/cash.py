@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 
 from coldharbour.activity_types import CORPORATE_ACTIONS, FILL, PERFORMANCE, TRANSFERS
+from coldharbour.broker.translate import to_utc
 from coldharbour.lake.model import SELLS
 from coldharbour.live.model import ZERO, MoveKind
 from coldharbour.sessions import NEW_YORK
@@ -97,6 +98,14 @@ def day_of(activity: Activity) -> date | None:
         return activity.date
     at = activity.transaction_time
     return None if at is None else at.astimezone(NEW_YORK).date()
+
+
+def booked_at(text: str | None) -> datetime | None:
+    """Return when the broker says that it booked an activity, UTC; None where it says nothing that can be read."""
+    try:
+        return None if text is None else to_utc(text)
+    except ValueError:
+        return None
 
 
 def moment_of(activity: Activity) -> datetime | None:

@@ -15,8 +15,7 @@ from typing import Any
 from psycopg import AsyncConnection, sql
 from psycopg.rows import args_row
 
-from coldharbour.broker.translate import to_utc
-from coldharbour.live.cash import AccountActivity, CashFlow, moment_of
+from coldharbour.live.cash import AccountActivity, CashFlow, booked_at, moment_of
 from coldharbour.sessions import NEW_YORK
 
 CHUNK = 2_000  # rows: some 20 ms of translation, after which others have their turn
@@ -208,12 +207,4 @@ async def _chunks(
 
 def _activity(*row: Any) -> AccountActivity:
     *known, description, created_at = row
-    return AccountActivity._make((*known, description or "", _booked_at(created_at) if created_at else None))
-
-
-def _booked_at(text: str) -> datetime | None:
-    """Return when the broker says that it booked an activity; None for what cannot be read."""
-    try:
-        return to_utc(text)
-    except ValueError:
-        return None
+    return AccountActivity._make((*known, description or "", booked_at(created_at)))

@@ -167,8 +167,9 @@ def _activity(row: Row) -> Told:
 
     The stream's fill gets another id when REST tells of it; its execution stays. Among equal times both order alike.
     """
-    _, execution_id, order_id, activity_id, kind, at, day, symbol, side, qty, price, net_amount, status = row
-    activity = AccountActivity(activity_id, kind, at, day, symbol, side, qty, price, net_amount, status)
+    _, execution_id, order_id, activity_id, kind, at, day, symbol, side, qty, price, net_amount, status, booked = row
+    created_at = cash.booked_at(booked)
+    activity = AccountActivity(activity_id, kind, at, day, symbol, side, qty, price, net_amount, status, "", created_at)
     return execution_id or activity_id, activity, order_id or ""
 
 
@@ -181,10 +182,15 @@ def _move(key: str, activity: AccountActivity) -> ShareMove:
 
 
 def _moment(activity: AccountActivity) -> datetime:
-    """Return when an activity happened; the beginning of its New York day where only that is known."""
-    day = cash.day_of(activity)
-    if activity.transaction_time is not None:
-        return activity.transaction_time
+    """Return when an activity happened; the beginning of its New York day where only that is known.
+
+    Corporate actions are in force when their day begins, whenever the broker books them.
+    """
+    day, known = cash.day_of(activity), activity.transaction_time
+    if cash.move_kind(activity.activity_type) is MoveKind.TRANSFER:
+        known = cash.moment_of(activity)
+    if known is not None:
+        return known
     if day is None:
         raise ValueError(f"activity {activity.id} has neither a time nor a day")
     return datetime.combine(day, time(), NEW_YORK).astimezone(UTC)

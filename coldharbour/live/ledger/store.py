@@ -30,7 +30,8 @@ ORDERS = sql.SQL("""
 """)
 ACTIVITIES = sql.SQL("""
     select revision::text, execution_id, order_id::text, id, activity_type, transaction_time, activity_date,
-           coalesce(symbol, ''), coalesce(side, ''), qty, price, net_amount, coalesce(status, '')
+           coalesce(symbol, ''), coalesce(side, ''), qty, price, net_amount, coalesce(status, ''),
+           case when activity_type <> 'FILL' then raw_json ->> 'created_at' end
     from {table} where destination = %(slug)s and revision >= %(since)s::xid8 and activity_type = any(%(types)s)
 """)
 

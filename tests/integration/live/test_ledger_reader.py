@@ -142,6 +142,29 @@ async def test_a_transfer_without_a_price_gets_that_days_close_as_soon_as_it_is_
     assert not await reader.news()
 
 
+async def test_transfers_of_one_day_follow_the_time_they_were_booked_at_and_splits_begin_their_day(
+    lake: Lake, reader: LedgerReader
+) -> None:
+    booked = {"later": "2026-10-08T16:40:00Z", "earlier": "2026-10-08T13:45:00Z", "overnight": "2026-10-09T06:10:00Z"}
+    transfers = [
+        cash_json(what, activity_type="ACATS", net_amount="0", qty="5", price="61", created_at=at)
+        for what, at in booked.items()
+    ]
+    split = cash_json("split", activity_type="SPLIT", net_amount="0", qty="5", created_at=booked["later"])
+
+    await lake.write_activities([activity(told) for told in (*transfers, split)])
+    reading = await reader.whole()
+
+    begun = datetime(2026, 10, 8, 4, tzinfo=UTC)  # midnight in New York
+    at = {move.id.partition("::")[2]: move.at for move in reading.moves}
+    assert at == {
+        name("later"): datetime(2026, 10, 8, 16, 40, tzinfo=UTC),
+        name("earlier"): datetime(2026, 10, 8, 13, 45, tzinfo=UTC),
+        name("overnight"): begun,
+        name("split"): begun,
+    }
+
+
 async def test_what_cannot_be_counted_is_left_out_and_what_can_in_part_is_named(
     lake: Lake, reader: LedgerReader
 ) -> None:

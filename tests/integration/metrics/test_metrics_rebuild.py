@@ -53,3 +53,23 @@ async def test_it_gives_the_rows_of_live_operation(database_url: str) -> None:
         assert await everything(house) == live
         assert shown == [0.3, 0.9, 1.0]
         assert len(live[1]) == 5
+
+
+async def test_an_account_that_did_not_change_is_left_alone(database_url: str) -> None:
+    async with open_counting_house(database_url, WEEK, NIGHT) as house:
+        await house.schedule(THURSDAY, FRIDAY)
+        for number, day in enumerate(WEEK[:5]):
+            house.past.close(day, KO=f"{61 + number}.10")
+        await house.record(cash(MONDAY, "CSD", "10000"), fill(MONDAY, "buy", "100", "KO", "60.50"))
+        await house.record(fill(TUESDAY, "sell", "30", "KO", "61.5"), cash(WEDNESDAY, "DIV", "3.30"))
+        await follow_flows(house.db, "paper", house.ctx.destination.performance_types, NIGHT)
+        await house.count_equity()
+        await refresh_document(house.db, "paper", NIGHT)
+        rows = "select session_date, xmin::text, t::text from accounts.equity_full_paper as t order by session_date"
+        before = await house.select(rows)
+        told: list[str] = []
+
+        await rebuild_metrics(house.db, house.ctx.destination, house.clock, lambda _, detail: told.append(detail))
+
+        assert told[:2] == ["0 cash flows changed", "0 days changed"]
+        assert await house.select(rows) == before
