@@ -28,6 +28,7 @@ from coldharbour.metrics.model import DayEnd, IntradayPoint
 from coldharbour.sessions import MarketSession
 
 GRACE: Final = timedelta(seconds=5)  # a look this soon after a minute's end still tells of that minute
+WORTHWHILE: Final = 15  # missing minutes; fewer wait for those that follow, since bars are asked for from the beginning
 SYMBOLS_A_REQUEST: Final = 10  # a session of theirs fits into one page of bars
 
 
@@ -125,14 +126,16 @@ class MinuteRows:
     async def _fill(self, days: Days, session: MarketSession, due: Sequence[datetime], now: datetime) -> int | None:
         """Make what is missing of the minutes that are due; return how many, None where the broker gives no bars."""
         begin = await self._begin(days, session)
-        if begin is None:
+        async with self._db.transaction() as conn:
+            fresh = await store.fresh_minutes(conn, self.slug, session.session_date)
+        missing = [at for at in due if at not in fresh]
+        following = due[-1] + MINUTE
+        grows = missing[-1:] == due[-1:] and following not in fresh and following < session.post_close_utc
+        if begin is None or not missing or (grows and len(missing) < WORTHWHILE):
             return 0
         bars = await self._bars(begin, due[-1], now)
         if bars is None:
             return None
-        async with self._db.transaction() as conn:
-            fresh = await store.fresh_minutes(conn, self.slug, session.session_date)
-        missing = [at for at in due if at not in fresh]
         minutes = minutes_from_bars(missing, bars, begin.symbols)
         points = await anyio.to_thread.run_sync(partial(begin.points, minutes, self.rules))
         async with self._db.transaction() as conn:

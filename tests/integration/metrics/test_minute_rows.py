@@ -175,10 +175,14 @@ class TestMissedMinutes:
             await house.count_equity(thursday("12:00:30") + number * MINUTE)
 
         assert asked == 1
-        # 11:44 to 11:47 come of age, one in each look but the first
-        assert len(house.past.asked_for(MINUTELY)) == 1 + 4
+        assert len(house.past.asked_for(MINUTELY)) == 1  # 11:44 and those after it come of age, and wait for 11:59
         live = await house.column("select count(*) from accounts.equity_intraday_paper where source = 'live'")
         assert live == [6]
+
+        await house.count_equity(thursday("12:16:30"))
+
+        assert len(house.past.asked_for(MINUTELY)) == 2
+        assert len(await minutes(house)) == 8 * 60 + 5 + 1
 
     async def test_a_whole_session_that_was_missed_is_filled_too(self, house: CountingHouse) -> None:
         await house.count_equity(thursday("04:30"))
