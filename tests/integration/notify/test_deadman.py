@@ -8,24 +8,27 @@ import time
 from pathlib import Path
 
 from fakes.bell import hanging_bell
+from fakes.harbour import TWO_ACCOUNTS
 from fakes.installation import Installation, eventually
 
+from coldharbour import loader, settings
+
 SECRET = "s3cretping"
-OTHERS = (
-    "backfill", "breakeven", "cash_flows", "closed_trades", "equity", "group_limit", "healing", "heartbeat", "metrics",
-    "prices", "protection", "schedule", "simulator", "snapshot", "stream", "web",
-)  # fmt: skip
 ALONE = "[workers.deadman]\nenabled = true\ninterval_s = 0.1\n"
 
 
-def off(*kinds: str) -> str:
-    return "".join(f"[workers.{kind}]\nenabled = false\n" for kind in kinds)
+def others_off(folder: Path, *but: str) -> str:
+    """Return the tables that leave the dead man alone, or with some."""
+    file = folder / "all.toml"
+    file.write_text(TWO_ACCOUNTS)
+    kinds = loader.load_plugins(settings.load(file, {})).workers.keys() - {"deadman", "notifications", *but}
+    return "".join(f"[workers.{kind}]\nenabled = false\n" for kind in sorted(kinds))
 
 
 def test_it_pings_while_its_process_lives_and_never_names_the_address(database_url: str, tmp_path: Path) -> None:
     with hanging_bell() as bell:
         url = f"http://127.0.0.1:{bell.port}/{SECRET}"
-        installation = Installation(tmp_path, database_url, ALONE + off(*OTHERS), {"DEADMAN_URL": url})
+        installation = Installation(tmp_path, database_url, ALONE + others_off(tmp_path), {"DEADMAN_URL": url})
 
         with installation.started("run", "--service", "notify") as running:
             eventually(lambda: len(bell.rung) >= 3, what=running.said)
@@ -50,8 +53,7 @@ def test_it_pings_while_its_process_lives_and_never_names_the_address(database_u
 def test_there_is_no_ping_while_a_worker_does_not_run(database_url: str, tmp_path: Path) -> None:
     with hanging_bell() as bell:
         environ = {"DEADMAN_URL": f"http://127.0.0.1:{bell.port}/{SECRET}"}
-        kept = [kind for kind in OTHERS if kind != "heartbeat"]
-        installation = Installation(tmp_path, database_url, ALONE + off(*kept), environ)
+        installation = Installation(tmp_path, database_url, ALONE + others_off(tmp_path, "heartbeat"), environ)
 
         with installation.started("run", "--service", "notify") as running:
             eventually(lambda: "heartbeat@paper never ran" in running.said(), what=running.said)
