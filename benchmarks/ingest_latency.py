@@ -120,8 +120,11 @@ def sending(events: int, rate: float) -> Iterator[int]:
     ours, theirs = multiprocessing.Pipe()
     sender = multiprocessing.get_context("spawn").Process(target=_send, args=(theirs, events, rate), daemon=True)
     sender.start()
+    theirs.close()  # else our own copy would keep the pipe open when the sender dies
     try:
         yield int(ours.recv())
+    except EOFError:
+        raise SystemExit("the sender ended before it could send: see its error above") from None
     finally:
         sender.terminate()
         sender.join()

@@ -41,8 +41,8 @@ from coldharbour.broker import Broker
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, open_database
 from coldharbour.embedded import embedded_server
+from coldharbour.lake.completeness.store import mark_stream_alive
 from coldharbour.lake.pull import Puller
-from coldharbour.lake.store import mark_stream_alive
 from coldharbour.lake.writer import Lake
 from coldharbour.live.model import Side
 from coldharbour.live.rebuild import rebuild_live

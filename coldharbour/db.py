@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from typing import LiteralString
 
 import anyio
 import psycopg
@@ -118,7 +119,7 @@ class Database:
         Raises Transient (StorageFull if writing is impossible) for every failure that is not the caller's; after
         one at the commit the outcome is unknown. Other psycopg errors pass.
         """
-        conn, generation = await self._begin()
+        conn, generation = await self._first_answer("begin")
         try:
             with (
                 anyio.CancelScope(shield=True, deadline=anyio.current_time() + timeout_s + 1) as scope,
@@ -167,29 +168,39 @@ class Database:
                 tasks.cancel_scope.cancel()
                 listener.close()
 
-    async def _begin(self) -> tuple[AsyncConnection, int]:
-        """Return a connection with an open transaction; a second attempt makes up for one that had died."""
+    async def send_notes(self, channel: str, payloads: Sequence[str]) -> None:
+        """Send NOTIFY in a transaction of its own, in one round trip; `notify` is what others call."""
+        conn, _ = await self._first_answer(NOTIFY, [channel, [*payloads]])
+        with anyio.CancelScope(shield=True):
+            await self._give_back(conn)
+
+    async def _first_answer(
+        self, query: LiteralString, arguments: Sequence[object] = ()
+    ) -> tuple[AsyncConnection, int]:
+        """Return a connection that has answered a query; a second attempt makes up for one that had died."""
         try:
-            return await self._try_begin()
+            return await self._try(query, arguments)
         except psycopg.OperationalError as first:
             if isinstance(first, (PoolTimeout, TooManyRequests)):
                 self._note_loss(first)
                 raise Transient(f"no database connection within {CHECKOUT_S:g} s: {one_line(first)}") from first
+            if not _has_died(first):
+                raise
         try:
-            return await self._try_begin()
+            return await self._try(query, arguments)
         except psycopg.OperationalError as error:
             raise Transient(f"the database does not answer: {one_line(error)}") from error
 
-    async def _try_begin(self) -> tuple[AsyncConnection, int]:
+    async def _try(self, query: LiteralString, arguments: Sequence[object]) -> tuple[AsyncConnection, int]:
         generation = self._generation
         conn = await self._pool.getconn()
         with anyio.CancelScope(shield=True):
             try:
                 with cut_after(conn, BEGIN_S):
-                    await conn.execute("begin")
+                    await conn.execute(query, arguments)
             except BaseException as error:
                 await self._give_back(conn)
-                if isinstance(error, psycopg.OperationalError):
+                if isinstance(error, psycopg.OperationalError) and _has_died(error):
                     await self._forget_connections(generation, error)
                 raise
         return conn, generation
@@ -211,7 +222,7 @@ class Database:
             return StorageFull(STORAGE_STATES[error.sqlstate])
         if not isinstance(error, psycopg.OperationalError):
             return None
-        if error.sqlstate is None or error.sqlstate.startswith("57P"):  # the connection died (57P: on purpose)
+        if _has_died(error):
             with anyio.CancelScope(shield=True):
                 await self._forget_connections(generation, error)
         if limit.expired:
@@ -234,6 +245,10 @@ class Database:
         if self._lost_at is not None:
             log.info("db.recovered", lost_s=round(self.clock.monotonic() - self._lost_at, 1))
             self._lost_at = None
+
+
+def _has_died(error: psycopg.OperationalError) -> bool:
+    return error.sqlstate is None or error.sqlstate.startswith("57P")  # 57P: ended on purpose
 
 
 def _refuse_half(conn: AsyncConnection) -> None:
@@ -263,8 +278,7 @@ async def notify(db: Database, channel: str, *payloads: str) -> None:
         if len(payload.encode()) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"a payload on {channel} has more than {MAX_PAYLOAD_BYTES} bytes: send the key instead")
     try:
-        async with db.transaction() as conn:
-            await conn.execute(NOTIFY, [channel, [*payloads]])
+        await db.send_notes(channel, payloads)
     except (Transient, psycopg.Error) as error:
         db.failed_notifies += len(payloads)
         log.warning("db.notify_failed", channel=channel, failed=db.failed_notifies, reason=one_line(error))

@@ -15,7 +15,7 @@ from coldharbour.broker import Priority
 from coldharbour.clock import SystemClock
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import WorkerSpec, hookimpl
-from coldharbour.lake import store
+from coldharbour.lake.completeness import store as completeness
 from coldharbour.lake.pull import Puller, catch_up_activities, catch_up_orders
 from coldharbour.lake.writer import Lake
 
@@ -61,8 +61,8 @@ async def catch_up(puller: Puller, *, overlap: timedelta, report: Report) -> int
         on_page=lambda reached, count: report("activities", reached, count),
     )
     async with lake.db.transaction() as conn:
-        stale = await store.orders_behind_their_fills(conn, lake.slug)
-        await store.refresh_history_meta(conn, lake.slug)
+        stale = await completeness.orders_behind_their_fills(conn, lake.slug)
+        await completeness.refresh_history_meta(conn, lake.slug)
     await puller.by_id(stale)
     return rows
 

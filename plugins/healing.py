@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from coldharbour.accounts import AccountContext
 from coldharbour.broker import Priority
 from coldharbour.hookspecs import WorkerSpec, hookimpl
-from coldharbour.lake import store
 from coldharbour.lake.changes import Recorded
+from coldharbour.lake.completeness import store as completeness
 from coldharbour.lake.gaps import OVERLAP
 from coldharbour.lake.pull import Puller
 from coldharbour.lake.writer import Lake, fill_events
@@ -34,7 +34,7 @@ async def heal(ctx: AccountContext, cfg: HealingSettings) -> float | None:
     lake = Lake(ctx.destination.slug, ctx.db, ctx.clock)
     puller = Puller(lake, ctx.broker, ctx.alive, Priority.HEAL)
     async with ctx.db.transaction() as conn:
-        gaps = await store.open_gaps(conn, lake.slug)
+        gaps = await completeness.open_gaps(conn, lake.slug)
     since = min([now - timedelta(seconds=cfg.lookback_s), *(gap.blind_from - OVERLAP for gap in gaps)])
     recorded = await puller.missed(since, thorough=not gaps)
     if not gaps:
@@ -48,8 +48,8 @@ async def heal(ctx: AccountContext, cfg: HealingSettings) -> float | None:
 async def _credit(ctx: AccountContext, recorded: Recorded) -> None:
     slug = ctx.destination.slug
     async with ctx.db.transaction() as conn:
-        for gap in await store.open_gaps(conn, slug):
-            await store.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
+        for gap in await completeness.open_gaps(conn, slug):
+            await completeness.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
     if recorded.order_news or recorded.new_fills:
         ctx.log.info("healing.recovered", orders=len(recorded.order_news), fills=len(recorded.new_fills))
 

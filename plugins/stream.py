@@ -18,11 +18,11 @@ from coldharbour.broker import Frame, Priority, StreamLost, TradeUpdates
 from coldharbour.errors import Transient
 from coldharbour.events import GapHealed, GapOpened, MessageQuarantined
 from coldharbour.hookspecs import WorkerSpec, hookimpl
-from coldharbour.lake import store
 from coldharbour.lake.changes import Recorded
+from coldharbour.lake.completeness import store as completeness
+from coldharbour.lake.completeness.store import Gap
 from coldharbour.lake.gaps import is_mute, newest_audible, refetch_from
 from coldharbour.lake.pull import Puller
-from coldharbour.lake.store import Gap
 from coldharbour.lake.writer import Lake, fill_events
 from coldharbour.supervise import Backoff
 
@@ -96,7 +96,7 @@ class Recorder:
     async def note_delivered(self, at: datetime) -> None:
         """Remember that everything the broker told up to this moment is in the lake."""
         async with self.ctx.db.transaction() as conn:
-            await store.mark_stream_alive(conn, self.lake.slug, at)
+            await completeness.mark_stream_alive(conn, self.lake.slug, at)
 
     async def probe(self) -> None:
         """Ask REST for news now and then; raise StreamMute when the stream should have told of it."""
@@ -133,7 +133,7 @@ class Recorder:
 async def record_events(ctx: AccountContext, cfg: StreamSettings, *, task_status: TaskStatus[None]) -> None:
     """Write every event the broker reports for this account to the lake, once each."""
     async with ctx.db.transaction() as conn:
-        alive_at = await store.stream_alive_at(conn, ctx.destination.slug)
+        alive_at = await completeness.stream_alive_at(conn, ctx.destination.slug)
     if alive_at is not None:
         await _go_blind(ctx, alive_at, "restart")
     try:
@@ -160,14 +160,16 @@ async def _recover(recorder: Recorder, alive_at: datetime) -> None:
     """Fetch what happened while nobody listened, and close the gap. The socket is read meanwhile."""
     ctx, slug = recorder.ctx, recorder.lake.slug
     async with ctx.db.transaction() as conn:
-        gaps = await store.open_gaps(conn, slug)
+        gaps = await completeness.open_gaps(conn, slug)
     since = refetch_from([alive_at, *(gap.blind_from for gap in gaps)], ctx.clock.now())
     recorded = await recorder.puller.missed(since)
     recorder.announce(recorded)
     for gap in gaps:
         async with ctx.db.transaction() as conn:
-            await store.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
-            healed = await store.heal_gap(conn, slug, gap.id, blind_to=recorder.listening_at, healed_at=ctx.clock.now())
+            await completeness.credit_gap(conn, slug, gap.id, len(recorded.order_news), len(recorded.new_fills))
+            healed = await completeness.heal_gap(
+                conn, slug, gap.id, blind_to=recorder.listening_at, healed_at=ctx.clock.now()
+            )
         if healed is not None:
             _tell_healed(ctx, healed, (recorder.listening_at - healed.blind_from).total_seconds())
 
@@ -181,8 +183,8 @@ def _tell_healed(ctx: AccountContext, gap: Gap, blind_s: float) -> None:
 async def _go_blind(ctx: AccountContext, since: datetime, reason: str) -> None:
     slug = ctx.destination.slug
     async with ctx.db.transaction() as conn:
-        known = await store.open_gaps(conn, slug)
-        gap_id = await store.open_gap(conn, slug, since, reason)
+        known = await completeness.open_gaps(conn, slug)
+        gap_id = await completeness.open_gap(conn, slug, since, reason)
     if not known:
         ctx.emit(GapOpened(at=ctx.clock.now(), gap_id=gap_id, reason=reason))
 

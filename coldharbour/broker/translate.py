@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -70,6 +70,11 @@ def to_utc(text: object) -> dt.datetime:
     """
     if not isinstance(text, str):
         raise ValueError(f"not a timestamp: {text!r}")  # noqa: TRY004 - one error class for unreadable text
+    return _moment(text)
+
+
+@lru_cache(maxsize=1024)  # an order repeats its stamps, and so do its legs
+def _moment(text: str) -> dt.datetime:
     moment = dt.datetime.fromisoformat(text)  # cuts beyond the microsecond
     if moment.tzinfo is None:
         raise ValueError(f"a timestamp without an offset: {text!r}")

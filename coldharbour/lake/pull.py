@@ -17,9 +17,9 @@ import anyio
 import structlog
 
 from coldharbour.broker import Activity, Broker, Malformed, NotFound, Priority
-from coldharbour.lake import store
 from coldharbour.lake.changes import Recorded
-from coldharbour.lake.store import Cursor
+from coldharbour.lake.completeness import store as completeness
+from coldharbour.lake.completeness.store import Cursor
 from coldharbour.lake.writer import Lake
 
 ACTIVITIES_AT_ONCE = 500  # the broker's pages are small: five of them are written in one transaction
@@ -66,8 +66,8 @@ class Puller:
         asked: set[UUID] = set()
         while True:
             async with self.lake.db.transaction() as conn:
-                wanted = await store.orders_behind_their_fills(conn, self.lake.slug, recorded.activity_ids)
-                wanted += await store.unsettled_links(conn, self.lake.slug, recorded.order_ids)
+                wanted = await completeness.orders_behind_their_fills(conn, self.lake.slug, recorded.activity_ids)
+                wanted += await completeness.unsettled_links(conn, self.lake.slug, recorded.order_ids)
             missing = set(wanted) - asked
             if not missing:
                 return follow_up
@@ -91,7 +91,7 @@ class Puller:
         """
         recorded, listed = await self.open_orders()
         async with self.lake.db.transaction() as conn:
-            unfinished = await store.unfinished_orders(conn, self.lake.slug)
+            unfinished = await completeness.unfinished_orders(conn, self.lake.slug)
         doubtful = {order.root for order in unfinished if order.id not in listed and order.status != "held"}
         doubtful |= {order.root for order in unfinished} - {order.root for order in unfinished if order.id in listed}
         recorded += await self.by_id({order.root for order in unfinished} if thorough else doubtful)
@@ -132,7 +132,7 @@ async def catch_up_orders(puller: Puller, *, started_at: datetime, on_page: Call
     """
     lake, rows = puller.lake, 0
     async with lake.db.transaction() as conn:
-        cursor = await store.cursor(conn, lake.slug, "orders")
+        cursor = await completeness.cursor(conn, lake.slug, "orders")
     since = cursor.position if cursor else None
     async with aclosing(ahead(puller.broker.walk_orders(since, priority=puller.priority))) as pages:
         async for page in pages:
@@ -158,7 +158,7 @@ async def catch_up_activities(
     """
     lake, rows = puller.lake, 0
     async with lake.db.transaction() as conn:
-        cursor = await store.cursor(conn, lake.slug, "activities")
+        cursor = await completeness.cursor(conn, lake.slug, "activities")
     token = cursor.token if cursor else None
     since = overlap_from(cursor.position) if cursor and token is None else None
     reached = cursor.position if cursor else LONG_AGO

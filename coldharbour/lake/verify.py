@@ -11,7 +11,7 @@ from uuid import UUID
 from coldharbour.broker import Activity, Broker, NotFound, Order, Priority
 from coldharbour.clock import Clock
 from coldharbour.db import Database
-from coldharbour.lake import store
+from coldharbour.lake.completeness import store as completeness
 from coldharbour.lake.model import activity_row
 from coldharbour.sessions import NEW_YORK
 
@@ -114,10 +114,10 @@ async def _cash_delta(db: Database, broker: Broker, slug: str) -> Decimal | None
     """Return the broker's cash less the lake's, to the cent; None while the lake does not stand still."""
     for _ in range(ROUNDS):
         async with db.transaction() as conn:
-            before = await store.cash(conn, slug)
+            before = await completeness.cash(conn, slug)
         account = await broker.account()
         async with db.transaction() as conn:
-            after = await store.cash(conn, slug)
+            after = await completeness.cash(conn, slug)
         if before == after:
             return (account.cash - before).quantize(CENT)
     return None
@@ -128,7 +128,9 @@ async def _lake_facts(
 ) -> tuple[dict[str, OrderFact], dict[str, ActivityFact]]:
     bounds = _bounds(day)
     async with db.transaction(timeout_s=60) as conn:
-        return await store.order_facts(conn, slug, *bounds), await store.activity_facts(conn, slug, *bounds)
+        return await completeness.order_facts(conn, slug, *bounds), await completeness.activity_facts(
+            conn, slug, *bounds
+        )
 
 
 async def _broker_orders(broker: Broker, day: date | None, reach: Reach) -> dict[str, OrderFact]:

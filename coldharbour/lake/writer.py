@@ -25,9 +25,12 @@ from coldharbour.db import Database, notify
 from coldharbour.events import FillRecorded
 from coldharbour.lake import store
 from coldharbour.lake.changes import Recorded
+from coldharbour.lake.completeness import store as completeness
+from coldharbour.lake.completeness.store import Cursor
 from coldharbour.lake.model import Harvest, Unstorable, activity_row, combine, harvest_order, harvest_update
-from coldharbour.lake.store import Cursor, Frame, Telling
+from coldharbour.lake.store import Frame, Telling
 
+ITEMS_AT_ONCE = 250  # of a REST page, each with its legs, in one transaction
 NOTICE_BYTES = 7000  # PostgreSQL refuses payloads of 8000 bytes
 
 log = structlog.get_logger(__name__)
@@ -95,19 +98,35 @@ class Lake:
         name: str,
         cursor: Cursor | None,
     ) -> Recorded:
-        """Write a page; a row that PostgreSQL cannot hold is put aside, and the cursor moves after all others."""
+        """Write a page in parts, so that the stream waits for one of them at most; the cursor moves with the last."""
+        parts = [items[start : start + ITEMS_AT_ONCE] for start in range(0, len(items), ITEMS_AT_ONCE)]
+        recorded = Recorded()
+        for part in parts[:-1]:
+            recorded += await self._write_part(part, translate, (), name, None)
+        last = parts[-1] if parts else items
+        return recorded + await self._write_part(last, translate, malformed, name, cursor)
+
+    async def _write_part(
+        self,
+        items: Sequence[Said],
+        translate: Callable[[Said], Harvest],
+        malformed: Sequence[Malformed],
+        name: str,
+        cursor: Cursor | None,
+    ) -> Recorded:
+        """Write a part; a row that PostgreSQL cannot hold is put aside, and the cursor moves after all others."""
         try:
-            return await self._write_whole_page(items, translate, malformed, name, cursor)
+            return await self._write_whole_part(items, translate, malformed, name, cursor)
         except POISON as error:
             if not items:
                 raise
             if len(items) == 1:
                 poison = Malformed(items[0].raw, _reason(error))
-                return await self._write_whole_page(items[:0], translate, [*malformed, poison], name, cursor)
-        parts = [await self._write_page([item], translate, (), name, None) for item in items]
-        return sum(parts, await self._write_whole_page(items[:0], translate, malformed, name, cursor))
+                return await self._write_whole_part(items[:0], translate, [*malformed, poison], name, cursor)
+        parts = [await self._write_part([item], translate, (), name, None) for item in items]
+        return sum(parts, await self._write_whole_part(items[:0], translate, malformed, name, cursor))
 
-    async def _write_whole_page(
+    async def _write_whole_part(
         self,
         items: Sequence[Said],
         translate: Callable[[Said], Harvest],
@@ -126,7 +145,7 @@ class Lake:
             unreadable += [(now, _dispute(f"activity {row.id}"), row.raw_json) for row in changes.disputed]
             quarantined = await self._put_aside(conn, unreadable, "rest")
             if cursor is not None:
-                await store.move_cursor(conn, self.slug, name, cursor)
+                await completeness.move_cursor(conn, self.slug, name, cursor)
         await self._tell(changes.recorded, quarantined, "rest", wake=bool(changes.recorded or quarantined))
         return changes.recorded
 

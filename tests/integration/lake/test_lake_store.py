@@ -35,10 +35,12 @@ from fakes.lake import (
 from coldharbour.broker import Malformed
 from coldharbour.broker import translate as broker_text
 from coldharbour.clock import VirtualClock
+from coldharbour.db import StorageFull
 from coldharbour.lake import store
+from coldharbour.lake.completeness import store as completeness
+from coldharbour.lake.completeness.store import Cursor
 from coldharbour.lake.model import harvest_order
-from coldharbour.lake.store import Cursor
-from coldharbour.lake.writer import Lake
+from coldharbour.lake.writer import ITEMS_AT_ONCE, Lake
 
 pytestmark = pytest.mark.anyio
 
@@ -388,7 +390,7 @@ async def test_what_was_canceled_is_no_cash(lake: Lake) -> None:
     await lake.write_activities([activity(cash_json(1)), activity(cash_json(2, status="canceled"))])
 
     async with lake.db.transaction() as conn:
-        assert await store.cash(conn, SLUG) == Decimal("1.02")
+        assert await completeness.cash(conn, SLUG) == Decimal("1.02")
 
 
 # --- what contradicts, what cannot be read, what cannot be held
@@ -471,7 +473,7 @@ async def test_a_row_that_postgresql_cannot_hold_does_not_lose_the_others_of_its
     assert {bytes(row["raw"]) for row in await rows(lake, "quarantine")} == {bad.raw, event.raw}
     assert await count(lake, "raw_events") == 2
     async with lake.db.transaction() as conn:
-        assert await store.cursor(conn, SLUG, "orders") == there
+        assert await completeness.cursor(conn, SLUG, "orders") == there
 
 
 async def test_an_activity_that_postgresql_cannot_hold_does_not_lose_its_page(lake: Lake) -> None:
@@ -505,25 +507,49 @@ async def test_words_nobody_knows_yet_are_stored_as_they_are(lake: Lake) -> None
 async def test_a_page_and_its_cursor_are_one(lake: Lake) -> None:
     async with lake.db.transaction() as conn:
         await conn.execute("alter table account_activities.cursors add constraint never check (token <> 'poison')")
-        await store.move_cursor(conn, SLUG, "orders", Cursor(NOON))
+        await completeness.move_cursor(conn, SLUG, "orders", Cursor(NOON))
 
     with pytest.raises(psycopg.errors.CheckViolation):
         await lake.write_orders([order(order_json("a"))], cursor=Cursor(NOON + timedelta(days=1), "poison"))
 
     async with lake.db.transaction() as conn:
-        assert await store.cursor(conn, SLUG, "orders") == Cursor(NOON)
+        assert await completeness.cursor(conn, SLUG, "orders") == Cursor(NOON)
+
+
+async def test_a_page_that_is_written_in_parts_moves_its_cursor_only_when_all_of_them_are_there(lake: Lake) -> None:
+    page = [order(order_json(number)) for number in range(2 * ITEMS_AT_ONCE + 1)]
+    async with lake.db.transaction() as conn:
+        await conn.execute(
+            "create function fill_disk() returns trigger language plpgsql as"
+            " $$ begin raise exception using errcode = '53100'; end $$"
+        )
+        await conn.execute(
+            f"create trigger disk_full before insert on account_activities.raw_orders_{SLUG} for each row"
+            f" when (new.client_order_id = 'client {2 * ITEMS_AT_ONCE}') execute function fill_disk()".encode()
+        )
+
+    with pytest.raises(StorageFull):
+        await lake.write_orders(page, cursor=Cursor(NOON))
+
+    async with lake.db.transaction() as conn:
+        assert await completeness.cursor(conn, SLUG, "orders") is None
+        await conn.execute(f"drop trigger disk_full on account_activities.raw_orders_{SLUG}".encode())
+    await lake.write_orders(page, cursor=Cursor(NOON))
+    async with lake.db.transaction() as conn:
+        assert await completeness.cursor(conn, SLUG, "orders") == Cursor(NOON)
+    assert await count(lake, "raw_orders") == len(page)
 
 
 async def test_a_cursor_only_moves_forward(lake: Lake) -> None:
     later = NOON + timedelta(hours=1)
     async with lake.db.transaction() as conn:
-        assert await store.cursor(conn, SLUG, "orders") is None
-        await store.move_cursor(conn, SLUG, "orders", Cursor(later, "t", later))
+        assert await completeness.cursor(conn, SLUG, "orders") is None
+        await completeness.move_cursor(conn, SLUG, "orders", Cursor(later, "t", later))
 
-        await store.move_cursor(conn, SLUG, "orders", Cursor(NOON, None, None))
+        await completeness.move_cursor(conn, SLUG, "orders", Cursor(NOON, None, None))
 
-        assert await store.cursor(conn, SLUG, "orders") == Cursor(later, None, later)
-        assert await store.cursor(conn, SLUG, "activities") is None
+        assert await completeness.cursor(conn, SLUG, "orders") == Cursor(later, None, later)
+        assert await completeness.cursor(conn, SLUG, "activities") is None
 
 
 async def test_accounts_do_not_see_each_other(lake: Lake, database_url: str) -> None:
@@ -556,14 +582,14 @@ async def test_readers_hear_of_a_change_after_it_is_there(lake: Lake) -> None:
 async def test_one_blindness_is_one_gap_until_it_is_healed(lake: Lake) -> None:
     later = NOON + timedelta(seconds=40)
     async with lake.db.transaction() as conn:
-        first = await store.open_gap(conn, SLUG, NOON, "closed")
-        same = await store.open_gap(conn, SLUG, later, "mute")
-        await store.credit_gap(conn, SLUG, first, 3, 1)
-        await store.credit_gap(conn, SLUG, first, 1, 1)
+        first = await completeness.open_gap(conn, SLUG, NOON, "closed")
+        same = await completeness.open_gap(conn, SLUG, later, "mute")
+        await completeness.credit_gap(conn, SLUG, first, 3, 1)
+        await completeness.credit_gap(conn, SLUG, first, 1, 1)
 
-        healed = await store.heal_gap(conn, SLUG, first, blind_to=later, healed_at=later)
-        still_open = await store.open_gaps(conn, SLUG)
-        second = await store.open_gap(conn, SLUG, later, "mute")
+        healed = await completeness.heal_gap(conn, SLUG, first, blind_to=later, healed_at=later)
+        still_open = await completeness.open_gaps(conn, SLUG)
+        second = await completeness.open_gap(conn, SLUG, later, "mute")
 
     assert healed is not None
     assert (healed.blind_from, healed.blind_to, healed.reason) == (NOON, later, "closed")
@@ -578,7 +604,7 @@ async def test_a_written_frame_is_a_sign_that_the_stream_lives(database_url: str
         await lake.write_frames([told("new", order_json("a"), execution=1)])
 
         async with lake.db.transaction() as conn:
-            assert await store.stream_alive_at(conn, SLUG) == NOON
+            assert await completeness.stream_alive_at(conn, SLUG) == NOON
 
 
 # --- what is still to be asked
@@ -596,9 +622,9 @@ async def test_orders_behind_their_fills_and_missing_links_are_named(lake: Lake)
     )
 
     async with lake.db.transaction() as conn:
-        behind = await store.orders_behind_their_fills(conn, SLUG, recorded.activity_ids)
-        pointed_at = await store.unsettled_links(conn, SLUG, orders.order_ids)
-        everything = await store.orders_behind_their_fills(conn, SLUG)
+        behind = await completeness.orders_behind_their_fills(conn, SLUG, recorded.activity_ids)
+        pointed_at = await completeness.unsettled_links(conn, SLUG, orders.order_ids)
+        everything = await completeness.orders_behind_their_fills(conn, SLUG)
 
     assert set(behind) == set(everything) == {UUID(name("unknown")), UUID(name("late"))}
     assert set(pointed_at) == {UUID(name("lost")), UUID(name("next"))}
