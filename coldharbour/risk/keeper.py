@@ -7,7 +7,6 @@ and how a stop is moved is decided elsewhere (`breakeven`, `holds`, `mover`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, time, timedelta
 from functools import partial
 
@@ -72,7 +71,7 @@ class StopKeeper:
         self._rested = anyio.Event()
         self._flags: dict[str, str] = {}  # as they stand on the open trades by our own hand
         self._alarmed: set[str] = set()
-        self._lots_changed = True
+        self._lots_changed = self._is_due = True
         self._pruned_s: float | None = None
 
     async def begin(self) -> None:
@@ -89,20 +88,23 @@ class StopKeeper:
 
     async def run(self) -> None:
         """Evaluate all lots once an interval, and each at once when its trigger is touched."""
-        due_s = self.ctx.clock.monotonic()
+        self._tasks.start_soon(self._beat)
         while True:
-            with suppress(TimeoutError), anyio.fail_after(max(due_s - self.ctx.clock.monotonic(), 0)):
-                await self.watch.wait()
+            await self.watch.wait()
             touched = self.lots.move(self.watch.take())
-            is_due = self.ctx.clock.monotonic() >= due_s
-            if is_due:
-                due_s = self.ctx.clock.monotonic() + self._interval_s
+            if self._is_due:
+                self._is_due = False
                 await self.cycle()
-            elif self._lots_changed:
-                touched = [*touched, *await self.read_lots()]
-            if touched and not is_due:
-                await self.evaluate(touched)
+            else:
+                changed = await self.read_lots() if self._lots_changed else []
+                await self.evaluate(self.lots.still(*touched, *changed))
             await self.ctx.clock.sleep(PAUSE_S)
+
+    async def _beat(self) -> None:
+        while True:
+            self._is_due = True
+            self.watch.wake()
+            await self.ctx.clock.sleep(self._interval_s)
 
     async def follow(self, notes: Subscription) -> None:
         """Hear that lots changed."""
@@ -134,6 +136,7 @@ class StopKeeper:
                 raise
             raise Transient(f"the broker does not show the account's history: {error}") from error
         changed = self.lots.take_over(loaded)
+        self._flags = {each.lot.parent_id: flag for each in self.lots if (flag := self._flags.get(each.lot.parent_id))}
         self.watch.follow(self.lots.symbols)
         return changed
 
@@ -228,6 +231,8 @@ class StopKeeper:
         flags = {decision.lot.parent_id: str(decision.flag) for decision in decisions}
         news = {parent_id: flag for parent_id, flag in flags.items() if self._flags.get(parent_id) != flag}
         async with self.ctx.db.transaction() as conn:
+            if self.ctx.lease is not None:
+                await self.ctx.lease.check(conn)
             await audit.record(conn, self.slug, [entry_of(decision) for decision in decisions], within=self._within)
             flagged = await audit.flag_lots(conn, self.slug, news)
         self._flags |= news

@@ -223,7 +223,7 @@ class StopMover:
         await tell_end(ctx.db, self._slug, intent.lot_id, has_moved=intent.state is MoveState.MOVED)
 
     async def _keep_back(self, decision: Decision, reason: Reason, detail: str) -> None:
-        self._ctx.log.info("stop.kept_back", symbol=decision.lot.symbol, reason=reason.value, detail=detail)
+        self._ctx.log.debug("stop.kept_back", symbol=decision.lot.symbol, reason=reason.value, detail=detail)
         entry = entry_of(kept_back(decision, reason, detail), at=self._ctx.clock.now())
         async with self._ctx.db.transaction() as conn:
             await self._lease.check(conn)

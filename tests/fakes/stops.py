@@ -210,7 +210,8 @@ async def stop_bench(database_url: str, folder: Path, kinds: Sequence[str] = KIN
     async with simulated(SLUG, clock=clock) as (broker, address):
         for symbol in SYMBOLS:
             broker.market.pin(symbol, ENTRY)
-        tables = f'armed = true\n[feed]\nendpoint = "{address.price_endpoint}"\n[workers.breakeven]\ninterval_s = 5\n'
+        worker = "[workers.breakeven]\ninterval_s = 5\nsymbol_failures = 50\n"
+        tables = f'armed = true\n[feed]\nendpoint = "{address.price_endpoint}"\n{worker}'
         accounts = [(broker.accounts[SLUG], address)]
         async with recorded(database_url, folder, accounts, tables, kinds, clock=clock) as [station]:
             for kind in kinds:

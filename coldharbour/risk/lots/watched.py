@@ -118,6 +118,10 @@ class WatchedLots:
             self._by_symbol.setdefault(read.lot.symbol, []).append(watched)
         return changed
 
+    def still(self, *lots: WatchedLot) -> list[WatchedLot]:
+        """Return those of these lots that are still there, each once."""
+        return [watched for key in {each.lot.parent_id: each for each in lots} if (watched := self._lots.get(key))]
+
     def move(self, moves: Iterable[Move]) -> list[WatchedLot]:
         """Take in what happened to symbols; return the lots whose trigger was touched by it."""
         return [

@@ -76,8 +76,9 @@ async def test_without_a_clear_answer_only_what_is_read_back_counts(bench: StopB
 
         intents = {symbol: await bench.until_moved(trade) for symbol, trade in trades.items()}
     ends = {symbol: [(row["answer_state"], row["state"]) for row in rows] for symbol, rows in intents.items()}
+    taken_back = ends.pop("F")  # as often as it was tried while the broker did that
+    assert set(taken_back) == {("ACCEPTED", "NOT_MOVED"), ("ACCEPTED", "MOVED")}
     assert ends == {
-        "F": [("ACCEPTED", "NOT_MOVED"), ("ACCEPTED", "MOVED")],
         "AAPL": [("UNKNOWN", "MOVED")],
         "MSFT": [("UNKNOWN", "NOT_MOVED"), ("ACCEPTED", "MOVED")],
         "KO": [("UNKNOWN", "NOT_MOVED"), ("ACCEPTED", "MOVED")],
@@ -88,7 +89,7 @@ async def test_without_a_clear_answer_only_what_is_read_back_counts(bench: StopB
     }
     assert await bench.disagreements() == []
     assert {bench.true_stop(trade)[1] for trade in bench.trades} == {MOVED}
-    assert bench.account.replaces.counts["tightened"] == len(faults) + 1  # the one that the broker took back
+    assert bench.account.replaces.counts["tightened"] == len(faults) - 1 + len(taken_back)
 
 
 async def test_with_the_stream_down_an_unchanged_stop_proves_nothing(bench: StopBench) -> None:
