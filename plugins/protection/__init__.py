@@ -85,7 +85,7 @@ async def protect(ctx: AccountContext, cfg: ProtectionSettings) -> float | None:
         max_price_age=timedelta(seconds=cfg.max_price_age_s),
         lease=ctx.lease,
     )
-    verdict = await look_at_account(ctx.db, slug, now, rules, is_open=ctx.phase() is not Phase.CLOSED)
+    verdict = await look_at_account(ctx.db, slug, now, rules, is_open=ctx.phase() is Phase.REGULAR)
     _tell_loss(ctx, verdict)
     if found.changes or verdict.changed:
         await notify(ctx.db, f"{CHANNEL}_{slug}", "{}")
