@@ -97,7 +97,10 @@ class StopKeeper:
                 await self.cycle()
             else:
                 changed = await self.read_lots() if self._lots_changed else []
-                await self.evaluate(self.lots.still(*touched, *changed))
+                at_rest = [
+                    each for each in self.lots.still(*touched, *changed) if each.lot.parent_id not in self.mover.busy
+                ]
+                await self.evaluate(at_rest)
             await self.ctx.clock.sleep(PAUSE_S)
 
     async def _beat(self) -> None:
@@ -179,7 +182,7 @@ class StopKeeper:
         decision = decide_breakeven(watched.lot, self._market(watched), self.rule, is_asked=is_asked)
         if watched.loaded.foreign:
             return kept_back(decision, Reason.FOREIGN_STOP, watched.loaded.foreign)
-        if decision.action is not None and (what := self.mover.busy.get(watched.lot.parent_id)):
+        if what := self.mover.busy.get(watched.lot.parent_id):  # what the tables say of its stop may be too early
             return kept_back(decision, Reason.UNSETTLED, what)
         return decision
 
