@@ -41,8 +41,10 @@ class Verdict:
 
 
 async def look_at_account(db: Database, slug: str, now: datetime, rules: Rules, *, is_open: bool) -> Verdict:
-    """Compare an account's session with its limits. is_open: regular hours; in others
-    too many symbols do not trade to be sure of anything."""
+    """Compare an account's session with its limits.
+
+    is_open: whether these are regular hours; in others too many symbols do not trade to be sure of anything.
+    """
     async with db.transaction() as conn:
         known = await _known(conn, slug)
         seen: Day | Blind | None = None

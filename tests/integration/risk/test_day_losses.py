@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from coldharbour_plugins.protection import ProtectionSettings, protect
 from fakes.accounting import MONDAY, THURSDAY, TUESDAY, WEDNESDAY, WEEK, cash, fill
 from fakes.counting_house import CountingHouse, new_york, open_counting_house
 from fakes.installation import Installation
 
 from coldharbour.db import open_database
+from coldharbour.events import Event
 from coldharbour.risk.losses.limits import LossLimit
 from coldharbour.risk.losses.model import Blind, Stage
 from coldharbour.risk.losses.store import entries_halted, latches
 from coldharbour.risk.losses.watching import Rules, Verdict, look_at_account, look_at_all
+from coldharbour.sessions import Phase
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +111,21 @@ async def test_all_together_have_limits_of_their_own(house: CountingHouse) -> No
     assert isinstance(missing.seen, Blind)
     async with house.db.transaction() as conn:
         assert {latch.destination for latch in await latches(conn)} == {"", "paper"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"), [(Phase.REGULAR, ["LossLimitReached"]), (Phase.PRE, []), (Phase.CLOSED, [])]
+)
+async def test_the_worker_tells_in_regular_hours_alone(house: CountingHouse, phase: Phase, expected: list[str]) -> None:
+    events: list[Event] = []
+    await house.hold("KO", "60", thursday("12:00"), qty="100")
+    await house.count_equity(thursday("12:00:30"))
+    ctx = replace(house.ctx, emit=events.append, phase=lambda: phase)
+
+    for _ in range(2):
+        await protect(ctx, ProtectionSettings(halt_loss=Decimal(300)))
+
+    assert [type(event).__name__ for event in events] == expected
 
 
 async def test_a_latch_survives_a_restart_until_the_command_resets_it(
