@@ -6,7 +6,8 @@ protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -43,7 +44,7 @@ from coldharbour.risk.moves import (
 from coldharbour.risk.notices import tell_end, tell_flags
 from coldharbour.risk.readback import ReadBack, pauses_s
 
-FENCE_S = 0.5  # after the lease was last seen to be ours, and an answer to which the broker is not asked
+FENCE_S = 0.5  # after the lease was last seen to be ours, nothing is sent any more
 LAST_WORDS_S = 3.0
 KEPT_READINGS = 12
 NO_REPEAT = timedelta(0)  # actions never share a row
@@ -205,7 +206,7 @@ class StopMover:
         await audit.record_end(
             conn, self._slug, intent.client_order_id, at=at, flag=Flag.OK if has_moved else Flag.NOTHING,
             reason=REASONS[intent.state], detail=intent.reason, new_order_id=intent.new_order_id,
-            error=None if has_moved else intent.reason,
+            error=intent.reason if intent.state is MoveState.REJECTED else None,
         )  # fmt: skip
 
     async def _tell(self, intent: Intent, symbol: str) -> None:
@@ -229,21 +230,13 @@ class StopMover:
             await self._lease.check(conn)
             await audit.record(conn, self._slug, [entry], within=self._within)
 
-    def _busy(self, lot_id: str, what: str) -> _Busy:
-        return _Busy(self.busy, lot_id, what)
-
-
-class _Busy:
-    """Notes that a lot's stop is on its way, for the length of a block."""
-
-    def __init__(self, busy: dict[str, str], lot_id: str, what: str) -> None:
-        self._busy, self._lot_id, self._what = busy, lot_id, what
-
-    def __enter__(self) -> None:
-        self._busy[self._lot_id] = self._what
-
-    def __exit__(self, *_: object) -> None:
-        self._busy.pop(self._lot_id, None)
+    @contextmanager
+    def _busy(self, lot_id: str, what: str) -> Iterator[None]:
+        self.busy[lot_id] = what
+        try:
+            yield
+        finally:
+            self.busy.pop(lot_id, None)
 
 
 def _fence(clock: Clock, checked_s: float) -> Callable[[], None]:
