@@ -74,7 +74,7 @@ class MinuteRows:
         }
         points = begin.points([(at, traded)], self.rules)
         async with self._db.transaction() as conn:
-            return await store.save_minutes(conn, self.slug, points, "live") > 0
+            return await store.save_minutes(conn, self.slug, points, looked_at=now) > 0
 
     async def mark_stale(self, days: Days, now: datetime, since: datetime | None) -> None:
         """Mark what the newest session's minutes did not know; since: the first moment with news."""
@@ -139,7 +139,7 @@ class MinuteRows:
         minutes = minutes_from_bars(missing, bars, begin.symbols)
         points = await anyio.to_thread.run_sync(partial(begin.points, minutes, self.rules))
         async with self._db.transaction() as conn:
-            return await store.save_minutes(conn, self.slug, points, "bars")
+            return await store.save_minutes(conn, self.slug, points)
 
     async def _bars(self, begin: SessionBegin, last: datetime, now: datetime) -> Mapping[str, Sequence[Bar]] | None:
         """Return the session's minute bars, None where the broker does not give them."""

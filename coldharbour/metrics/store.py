@@ -28,6 +28,7 @@ POINT = (
     "complete", "provisional", "missing_symbols", "buy_volume", "sell_volume",
 )  # fmt: skip
 MINUTE = ("session_date", "at", "equity", "profit", "flows", "cumulative_return", "complete")
+FRESH = sql.SQL("not stale and (looked_at is null or looked_at >= at + interval '1 minute')")
 
 
 class Price(NamedTuple):
@@ -175,10 +176,16 @@ async def market_prices(conn: AsyncConnection, slug: str) -> dict[str, Price]:
     return {symbol: Price(price, at) for symbol, price, at in await (await conn.execute(query, [slug])).fetchall()}
 
 
-async def save_minutes(conn: AsyncConnection, slug: str, points: Sequence[IntradayPoint], source: str) -> int:
-    """Write minutes, which are not stale then; return how many changed. source: "live" or "bars"."""
-    columns = ["destination", *MINUTE, "source", "stale"]
-    fixed = {"destination": slug, "source": source, "stale": False}
+async def save_minutes(
+    conn: AsyncConnection, slug: str, points: Sequence[IntradayPoint], *, looked_at: datetime | None = None
+) -> int:
+    """Write minutes, which are not stale then; return how many changed.
+
+    looked_at: when they were made from the newest prices, None for those from bars.
+    """
+    columns = ["destination", *MINUTE, "source", "looked_at", "stale"]
+    source = "bars" if looked_at is None else "live"
+    fixed = {"destination": slug, "source": source, "looked_at": looked_at, "stale": False}
     async with conn.cursor() as cur:
         await cur.executemany(
             _upsert(_table("equity_intraday", slug), columns, "at"),
@@ -202,19 +209,19 @@ async def mark_stale(
 
 
 async def fresh_minutes(conn: AsyncConnection, slug: str, session_date: date) -> set[datetime]:
-    """Return the minutes of a session that are known and not stale."""
-    query = sql.SQL("select at from {} where destination = %s and session_date = %s and not stale").format(
-        _table("equity_intraday", slug)
+    """Return the minutes of a session that are known as they ended."""
+    query = sql.SQL("select at from {} where destination = %s and session_date = %s and {}").format(
+        _table("equity_intraday", slug), FRESH
     )
     return {row[0] for row in await (await conn.execute(query, [slug, session_date])).fetchall()}
 
 
 async def minute_counts(conn: AsyncConnection, slug: str, before: datetime) -> dict[date, int]:
-    """Return how many minutes of each session before a moment are known and not stale."""
+    """Return how many minutes of each session before a moment are known as they ended."""
     query = sql.SQL("""
-        select session_date, count(*) filter (where at < %s and not stale) from {}
+        select session_date, count(*) filter (where at < %s and {}) from {}
         where destination = %s group by session_date
-    """).format(_table("equity_intraday", slug))
+    """).format(FRESH, _table("equity_intraday", slug))
     return dict(await (await conn.execute(query, [before, slug])).fetchall())
 
 

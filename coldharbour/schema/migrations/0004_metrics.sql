@@ -34,6 +34,7 @@ create table accounts.equity_intraday (
     cumulative_return double precision not null,
     complete boolean not null,
     source text not null check (source in ('live', 'bars')),
+    looked_at timestamptz, -- when it was made from the newest prices; before its end, it is not yet what it will be
     stale boolean not null default false, -- something became known since; its minute's bars will tell
     primary key (destination, at)
 ) partition by list (destination);

@@ -184,6 +184,15 @@ class TestMissedMinutes:
         assert len(house.past.asked_for(MINUTELY)) == 2
         assert len(await minutes(house)) == 8 * 60 + 5 + 1
 
+    async def test_one_that_was_last_looked_at_before_its_end_is_made_from_bars(self, house: CountingHouse) -> None:
+        house.past.minute(thursday("12:00"), KO="66")
+        await house.hold("KO", "64", thursday("12:00"), qty="100")
+        await house.count_equity(thursday("12:00:10"))
+
+        await house.count_equity(thursday("13:00"))
+
+        assert await equity_of(house, "12:00") == money(10_600)
+
     async def test_a_whole_session_that_was_missed_is_filled_too(self, house: CountingHouse) -> None:
         await house.count_equity(thursday("04:30"))
         await house.schedule(WEDNESDAY, THURSDAY, FRIDAY, NEXT_MONDAY)
