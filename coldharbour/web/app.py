@@ -58,7 +58,10 @@ async def serve_web(
     with bound_socket(web) as listening:
         assets = load_assets()
         streams = Streams(MAX_STREAMS)
-        fragments = Fragments(assets, actions=web.actions, login=web.auth.mode == "password", polls=web.disable_sse)
+        fragments = Fragments(
+            assets, actions=web.actions, login=web.auth.mode == "password", polls=web.disable_sse,
+            cycles={kind for kind, worker in ctx.registry.workers.items() if worker.spec.every},
+        )  # fmt: skip
         board = Board(ctx, fragments, streams)
         server = Server(create_app(board, assets, open_door(configuration, ctx.db, ctx.clock)), streams)
         async with anyio.create_task_group() as tasks:

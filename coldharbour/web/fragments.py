@@ -5,7 +5,7 @@ Owns the Jinja environment; everything is escaped, so nothing the broker says is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,12 +45,21 @@ OPERATIONS = ("reach", "workers", "gaps", "journal", "tape")
 class Fragments:
     """Renders the pages' templates."""
 
-    def __init__(self, assets: Assets, *, actions: bool = False, login: bool = False, polls: bool = False) -> None:
+    def __init__(
+        self,
+        assets: Assets,
+        *,
+        actions: bool = False,
+        login: bool = False,
+        cycles: Collection[str] = (),
+        polls: bool = False,
+    ) -> None:
         """actions, login: whether the pages offer buttons that change something, and a way out.
 
+        cycles: the kinds of worker that have cycles to be called.
         polls: whether pages ask for what changed now and then instead of holding a stream open.
         """
-        offers = {"actions": actions, "login": login}
+        offers = {"actions": actions, "login": login, "cycles": cycles}
         self._globals = {"asset": assets.url, "offers": offers, "polls": polls}
         self._environment = self._new_environment(PackageLoader(TEMPLATES_PACKAGE, ""))
         self._panel_environments: dict[str, Environment] = {}

@@ -112,7 +112,12 @@
     };
   }
 
+  function logIn() {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+  }
+
   function onPoll(event) {
+    if (event.detail.ctx.response?.status === 401) return logIn();
     connected = event.detail.ctx.response?.status === 200;
     showAccounts();
   }
@@ -158,9 +163,7 @@
   document.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 0 && connection(false)());
   document.addEventListener("htmx:sse:after:connection", connection(true));
   document.addEventListener("htmx:sse:error", connection(false));
-  document.addEventListener("htmx:sse:error", (event) => {
-    if (event.detail.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
-  });
+  document.addEventListener("htmx:sse:error", (event) => event.detail.status === 401 && logIn());
   document.addEventListener("htmx:sse:close", connection(false));
   document.addEventListener("htmx:before:request", (event) => paused && event.target.id === "stream" && event.preventDefault());
   document.addEventListener("htmx:after:request", (event) => event.target.classList?.contains("polls") && onPoll(event));
