@@ -156,11 +156,18 @@ class Yard:
             return await cursor.fetchall()
 
     async def until(self, query: str, *parameters: object) -> list[dict[str, Any]]:
-        """Return what a query finds once it finds something."""
-        with anyio.fail_after(PATIENCE_S):
-            while not (found := await self.select(query, *parameters)):  # noqa: ASYNC110  another process is at work
-                await anyio.sleep(0.05)
+        """Return what a query finds once it finds something. Raises TimeoutError, with what the processes said last."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := await self.select(query, *parameters)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not so within {PATIENCE_S:g} s: {query} {parameters}\n{self.last_words()}")
+            await anyio.sleep(0.05)
         return found
+
+    def last_words(self) -> str:
+        """Return the end of each process's log."""
+        logs = sorted(self.folder.glob("risk-*.log"))
+        return "\n".join(f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()[-8:])
 
     async def faults(self, **switches: object) -> None:
         """Set the broker's fault switches named; all others fall back."""
