@@ -67,12 +67,13 @@ function marks(points, trades, positions, colours) {
   }
   const entered = new Map([...trades.map((one) => [one.entry_lot_id, one]), ...positions.map((one) => [one.parent_id, one])]);
   for (const one of entered.values()) entries.set(at(one.entry_time), (entries.get(at(one.entry_time)) ?? 0) + 1);
+  const size = points.length < 40 ? 0.5 : 1; // they grow with the room between two points
   const found = [];
   for (const [time, count] of entries) {
-    if (times.has(time)) found.push({ time, position: "belowBar", shape: "arrowUp", color: colours.soft, text: count > 1 ? `${count}` : "" });
+    if (times.has(time)) found.push({ time, size, position: "belowBar", shape: "arrowUp", color: colours.soft, text: count > 1 ? `${count}` : "" });
   }
   for (const [time, { count, pnl }] of exits) {
-    if (times.has(time)) found.push({ time, position: "aboveBar", shape: "circle", color: pnl < 0 ? colours.loss : colours.gain, text: count > 1 ? `${count}` : "" });
+    if (times.has(time)) found.push({ time, size, position: "aboveBar", shape: "circle", color: pnl < 0 ? colours.loss : colours.gain, text: count > 1 ? `${count}` : "" });
   }
   return found.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
 }
