@@ -60,7 +60,7 @@ class Position(Struct, frozen=True, kw_only=True):
     take_order_id: str | None
     high_px: Annotated[Decimal | None, Meta(description="Highest price since the entry.")]
     low_px: Annotated[Decimal | None, Meta(description="Lowest price since the entry.")]
-    moved_flag: Annotated[str, Meta(description="OK, Already or — (domain of break-even).")]
+    moved_flag: Annotated[str, Meta(description="OK: moved to break-even; Already: at it or tighter; else —.")]
     entry_time: datetime
     last_fill_time: datetime
     expires_at: datetime | None
