@@ -67,6 +67,7 @@ class WebSettings(Section):
     origins: tuple[str, ...] = Field(
         (), description="Where browsers reach the pages besides loopback, such as https://room.example.org."
     )
+    max_streams: int = Field(600, gt=0, description="Pages that may be open at once; one more is refused.")
     disable_sse: bool = Field(
         False, description="Ask for what changed every few seconds; for networks that hold back event streams."
     )

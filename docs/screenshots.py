@@ -19,6 +19,7 @@ CHROMIUM = "/usr/bin/chromium"
 START_S = 60.0
 LIVE_FOR_S = 20.0
 SIZE = (1400, 1340)
+OVERVIEW_SIZE = (1400, 420)
 
 CONFIG = """
 [database]
@@ -43,7 +44,7 @@ initial_deposit = 120000
 
 
 def main() -> None:
-    """Photograph the overview of a running demo."""
+    """Photograph the overview and a dashboard of a running demo."""
     with tempfile.TemporaryDirectory() as folder:
         web, broker, prices = _free_ports(3)
         config = Path(folder, "demo.toml")
@@ -52,7 +53,8 @@ def main() -> None:
         try:
             _wait_until_ready(f"http://127.0.0.1:{web}/readyz")
             time.sleep(LIVE_FOR_S)  # a page with some life in it makes the better picture
-            _photograph(f"http://127.0.0.1:{web}/", DOCS / "overview.png")
+            _photograph(f"http://127.0.0.1:{web}/", DOCS / "overview.png", OVERVIEW_SIZE)
+            _photograph(f"http://127.0.0.1:{web}/paper/", DOCS / "dashboard.png", SIZE)
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait(timeout=10)
@@ -77,8 +79,8 @@ def _wait_until_ready(url: str) -> None:
     raise SystemExit(f"{url} was not ready within {START_S:.0f} s")
 
 
-def _photograph(url: str, file: Path) -> None:
-    width, height = SIZE
+def _photograph(url: str, file: Path, size: tuple[int, int]) -> None:
+    width, height = size
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark")

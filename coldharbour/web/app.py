@@ -40,7 +40,6 @@ from coldharbour.web.lineage import page as lineage
 from coldharbour.web.listings import downloads
 from coldharbour.web.listings.downloads import Downloads
 
-MAX_STREAMS = 64
 LAST_WORDS_S = 0.3  # at the end, what an open connection may take to receive the rest
 BACKSTOP_S = 1
 
@@ -57,7 +56,7 @@ async def serve_web(
         raise BadConfig(problems)
     with bound_socket(web) as listening:
         assets = load_assets()
-        streams = Streams(MAX_STREAMS)
+        streams = Streams(web.max_streams)
         fragments = Fragments(
             assets, actions=web.actions, login=web.auth.mode == "password", polls=web.disable_sse,
             cycles={kind for kind, worker in ctx.registry.workers.items() if worker.spec.every},

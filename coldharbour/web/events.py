@@ -84,10 +84,10 @@ class Client:
     cells: dict[str, Patch]
     woken: anyio.Event = field(default_factory=anyio.Event)
     ended: bool = False
+    sending_since: float | None = None  # by the loop's clock; None while nothing is on its way
 
     def wake(self) -> None:
         self.woken.set()
-        self.woken = anyio.Event()
 
     def put(self, part: str, frame: bytes) -> bool:
         """Take a part's new state, which has its newest cells in it; say whether an older one was not sent yet."""
@@ -116,6 +116,7 @@ class Client:
             if self.pending or self.cells:
                 yield self.take()
                 continue
+            self.woken = anyio.Event()
             with anyio.move_on_after(HEARTBEAT_S) as silence:
                 await self.woken.wait()
             if silence.cancelled_caught:
@@ -184,22 +185,30 @@ class Streams:
                 await _start(send, 200, b"text/event-stream", (b"x-accel-buffering", b"no"))
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
-                    await self._pump(client, send, scope)
+                    tasks.start_soon(self._watch, client, tasks.cancel_scope)
+                    await self._pump(client, send)
                     tasks.cancel_scope.cancel()
         except Full:
             await _start(send, 503, b"text/plain; charset=utf-8", (b"retry-after", b"5"))
             await send({"type": "http.response.body", "body": b"too many open pages: close one"})
 
-    async def _pump(self, client: Client, send: Send, scope: Scope) -> None:
-        try:
-            async for chunk in client.chunks():
-                with anyio.fail_after(SEND_LIMIT_S):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                self.sent += 1
-            await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            self.slow += 1
-            log.warning("web.slow_client", client=str(scope.get("client")), limit_s=SEND_LIMIT_S)
+    async def _pump(self, client: Client, send: Send) -> None:
+        async for chunk in client.chunks():
+            client.sending_since = anyio.current_time()
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            client.sending_since = None
+            self.sent += 1
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _watch(self, client: Client, scope: anyio.CancelScope) -> None:
+        """Let a client go that takes nothing; looking now and then is cheaper than a limit on every send."""
+        while True:
+            await anyio.sleep(SEND_LIMIT_S / 4)
+            if client.sending_since is not None and anyio.current_time() - client.sending_since > SEND_LIMIT_S:
+                break
+        self.slow += 1
+        log.warning("web.slow_client", limit_s=SEND_LIMIT_S)
+        scope.cancel()
 
 
 async def _start(send: Send, status: int, content_type: bytes, header: tuple[bytes, bytes]) -> None:

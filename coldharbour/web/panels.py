@@ -30,6 +30,7 @@ class PanelReading:
         self._live = None if panel.live is None else panel.live(slug)
         self._part = f"panel-{panel.key}-{slug}"
         self._is_failing = self._is_deaf = False
+        self._shown: Mapping[str, Any] | None = None  # what it was last rendered from
         self._unread: list[str] | None = None  # notes heard while the panel is being loaded
         self._untold: dict[str, dict[str, Any]] = {}
         self._woken = anyio.Event()
@@ -51,11 +52,14 @@ class PanelReading:
         try:
             async with self._board.ctx.db.transaction(timeout_s=LIMIT_S) as conn:
                 context = await self._panel.load(conn, self._slug)
+            if context == self._shown:
+                self._unread = None
+                return PAUSE_S
             html = fragments.panel(self._panel, self._slug, context)
             self._take_over(context)
-            self._is_failing = False
+            self._shown, self._is_failing = context, False
         except Exception as error:  # a third party's panel may raise anything
-            self._unread = None
+            self._unread = self._shown = None
             if isinstance(error, Transient):
                 await self._ask_database()
             html = fragments.bare_panel(self._panel, self._slug, error=f"{type(error).__name__}: {error}")

@@ -7,12 +7,19 @@
   const FLASHING = new Set(["market", "pl", "pl_lot"]);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const flashedAt = new WeakMap();
+  const inSight = new WeakSet(); // rows: the others are spared the animation
+  const sight = new IntersectionObserver((rows) => {
+    for (const row of rows) {
+      if (row.isIntersecting) inSight.add(row.target);
+      else inSight.delete(row.target);
+    }
+  });
 
   function flash(cell, tone) {
     const now = performance.now();
-    if (calm.matches || now - (flashedAt.get(cell) ?? -FLASH_PAUSE_MS) < FLASH_PAUSE_MS) return;
+    if (calm.matches || !inSight.has(cell.parentElement) || now - (flashedAt.get(cell) ?? -FLASH_PAUSE_MS) < FLASH_PAUSE_MS) return;
     flashedAt.set(cell, now);
-    const color = getComputedStyle(document.documentElement).getPropertyValue(tone === "loss" ? "--flash-loss" : "--flash");
+    const color = tone === "loss" ? "var(--flash-loss)" : "var(--flash)";
     cell.animate([{ backgroundColor: color }, { backgroundColor: "transparent" }], { duration: FLASH_MS, easing: "ease-out" });
   }
 
@@ -47,5 +54,11 @@
     }
   }
 
+  function watch() {
+    for (const row of document.querySelectorAll("table.sheet :is(tbody, tfoot) tr")) sight.observe(row);
+  }
+
+  document.addEventListener("DOMContentLoaded", watch);
+  document.addEventListener("htmx:after:swap", (event) => event.target.closest?.(".panel-open, #stream") && watch());
   document.addEventListener("px", (event) => apply(JSON.parse(event.detail.data)));
 })();

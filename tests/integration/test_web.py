@@ -26,8 +26,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from coldharbour.db import open_database
 from coldharbour.errors import BadConfig, NeedsOperator
 from coldharbour.hookspecs import PanelSpec
+from coldharbour.sections import WebSettings
 from coldharbour.web import events
-from coldharbour.web.app import MAX_STREAMS, serve_web
+from coldharbour.web.app import serve_web
 from coldharbour.web.assets import load_assets
 from coldharbour.web.events import Streams
 
@@ -225,26 +226,48 @@ class TestStream:
         assert unready["problems"][0]["worker"] == ""
         assert page.received.rindex('<div id="notice">\ndata: </div>') > page.received.rindex("has not answered")
 
-    async def test_a_page_too_many_is_refused(self, room: Room, browser: httpx.AsyncClient) -> None:
-        limits = httpx.Limits(max_connections=MAX_STREAMS + 1)
-        async with httpx.AsyncClient(limits=limits, timeout=10) as many, anyio.create_task_group() as tasks:
-            opened = anyio.Semaphore(0)
+    async def test_a_page_too_many_is_refused(self, database_url: str, browser: httpx.AsyncClient) -> None:
+        async with (
+            open_room(database_url, web=WebSettings(max_streams=2)) as room,
+            open_page(room, browser) as one,
+            open_page(room, browser) as other,
+        ):
+            await one.until(contains("pulse-paper"))
+            await other.until(contains("pulse-paper"))
 
-            async def hold() -> None:
-                async with open_page(room, many) as page:
-                    await page.until(contains("pulse-paper"))
-                    opened.release()
-                    await anyio.sleep_forever()
-
-            for _ in range(MAX_STREAMS):
-                tasks.start_soon(hold)
-            for _ in range(MAX_STREAMS):
-                await opened.acquire()
             refused = await browser.get(f"{room.url}/stream/events")
-            tasks.cancel_scope.cancel()
 
         assert refused.status_code == 503
         assert "retry-after" in refused.headers
+
+    async def test_a_page_is_sent_the_parts_and_cells_of_its_own_account_only(self) -> None:
+        streams = Streams(limit=2)
+        with streams.connect("paper") as paper, streams.connect("swing") as swing:
+            streams.publish(["paper", "swing"], "notice", b"data: notice\n\n")
+            streams.publish(["swing"], "tape", b"data: tape\n\n")
+            streams.patch("paper", "open", {"row": {"pl": ("+1.00", "gain")}})
+
+            assert await anext(paper.chunks()) == (
+                b'data: notice\n\nevent: px\ndata: {"row":{"pl":["+1.00","gain"]}}\n\n'
+            )
+            assert await anext(swing.chunks()) == b"data: notice\n\ndata: tape\n\n"
+
+    async def test_of_each_cell_only_the_newest_state_waits_and_a_part_brings_its_own(self) -> None:
+        streams = Streams(limit=2)
+        streams.publish(["paper"], "open", b"data: first\n\n")
+        with streams.connect("paper") as late:
+            for number in range(100):
+                streams.patch("paper", "open", {"a": {"pl": (str(number),)}})
+            streams.patch("paper", "open", {"b": {"pl": ("0",)}})
+            with streams.connect("paper") as fresh:
+                told = b'data: first\n\nevent: px\ndata: {"a":{"pl":["99"]},"b":{"pl":["0"]}}\n\n'
+                assert await anext(late.chunks()) == told
+                assert await anext(fresh.chunks()) == told
+
+            streams.patch("paper", "open", {"a": {"pl": ("100",)}})
+            streams.publish(["paper"], "open", b"data: second\n\n")
+
+            assert await anext(late.chunks()) == b"data: second\n\n"
 
     async def test_a_page_that_takes_nothing_gets_only_the_newest_state_later(self) -> None:
         streams = Streams(limit=2)
