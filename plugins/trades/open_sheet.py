@@ -25,7 +25,7 @@ STATES = {
     Reason.NOT_ARMED: ("waiting", "idle"),
     Reason.TRAILING_STOP: ("trailing", "idle"),
     Reason.NO_TRIGGER: ("no trigger", "idle"),
-    Reason.CROSSED_ENTRY: ("under water", "idle"),
+    Reason.CROSSED_ENTRY: ("losing", "idle"),
     Reason.NO_PRICE: ("no price", "warn"),
     Reason.UNUSABLE_LOT: ("unusable", "warn"),
     Reason.FOREIGN_STOP: ("not its own", "warn"),
