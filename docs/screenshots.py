@@ -35,10 +35,12 @@ state_dir = "{folder}/simulator"
 [destinations.paper]
 name = "Paper"
 simulated = true
+armed = true
 initial_deposit = 60000
 [destinations.swing]
 name = "Swing Short"
 simulated = true
+armed = true
 initial_deposit = 120000
 """
 
