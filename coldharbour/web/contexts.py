@@ -24,12 +24,13 @@ from coldharbour.events import (
     WorkerGaveUp,
     WorkerParked,
 )
+from coldharbour.lake.completeness.store import Gap
 from coldharbour.sections import PAPER_URL
 from coldharbour.sessions import Phase
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import State
 from coldharbour.web.formats import duration, gain, plural, quantity
-from coldharbour.web.store import CursorRow, GapRow, GapTotals, HistoryRow, JournalRow, TapeRow
+from coldharbour.web.store import CursorRow, GapTotals, HistoryRow, JournalRow, TapeRow
 
 SILENT_AFTER = timedelta(seconds=10)  # a worker's row older than this says nothing about now
 WELL = frozenset({State.READY, State.SLEEPING})
@@ -187,7 +188,7 @@ def health(workers: Sequence[WorkerView]) -> Health:
     return Health(tone, MEANINGS[tone], ", ".join(f"{worker.kind} {worker.word}" for worker in troubled))
 
 
-def gap_view(row: GapRow) -> GapView:
+def gap_view(row: Gap) -> GapView:
     """Return a blind time in the page's words."""
     until = (row.blind_to or row.healed_at) if row.healed_at else None
     return GapView(row.id, row.blind_from, until, row.reason, row.orders_recovered, row.fills_recovered)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
+from coldharbour.lake.completeness.store import Gap
 from coldharbour.live.model import Side
 from coldharbour.risk.open_risk import RiskedLot
 
@@ -34,19 +35,6 @@ class GapTotals:
     open: int
     healed: int
     blind: timedelta
-    orders_recovered: int
-    fills_recovered: int
-
-
-@dataclass(frozen=True, slots=True)
-class GapRow:
-    """One blind time of the order stream."""
-
-    id: int
-    blind_from: datetime
-    blind_to: datetime | None
-    reason: str
-    healed_at: datetime | None
     orders_recovered: int
     fills_recovered: int
 
@@ -175,9 +163,9 @@ async def gap_totals(conn: AsyncConnection, slug: str) -> GapTotals:
         return await cur.fetchone() or GapTotals(0, 0, timedelta(0), 0, 0)
 
 
-async def newest_gaps(conn: AsyncConnection, slug: str, limit: int) -> list[GapRow]:
+async def newest_gaps(conn: AsyncConnection, slug: str, limit: int) -> list[Gap]:
     """Return the open blind times, then the newest healed ones."""
-    async with conn.cursor(row_factory=class_row(GapRow)) as cur:
+    async with conn.cursor(row_factory=class_row(Gap)) as cur:
         await cur.execute(NEWEST_GAPS.format(gaps=_table("gaps", slug)), {"slug": slug, "limit": limit})
         return await cur.fetchall()
 
