@@ -99,6 +99,10 @@ class Loaded:
             async with open_database(conninfo, name=name, clock=SystemClock()) as database:
                 yield database
 
+    def market_database(self, database: Database) -> AbstractAsyncContextManager[Database]:
+        """Return where the optional tables of bars and trades stand, unopened; `database` is the first server."""
+        return kernel.market_database(self.configuration.settings.database, database, SystemClock())
+
     def broker(self, destination: Destination) -> AbstractAsyncContextManager[Broker]:
         """Return the connection to an account's broker, unopened."""
         opened: AbstractAsyncContextManager[Broker] = self.registry.pm.hook.open_broker(

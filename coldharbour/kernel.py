@@ -54,6 +54,17 @@ async def database_conninfo(settings: DatabaseSettings) -> AsyncIterator[str]:
         yield normalize_url(settings.url)
 
 
+@asynccontextmanager
+async def market_database(settings: DatabaseSettings, first: Database, clock: Clock) -> AsyncIterator[Database]:
+    """Yield the second server, which connects when it is first asked, or the `first` where there is none."""
+    if not settings.timescale_url:
+        yield first
+        return
+    url = normalize_url(settings.timescale_url)
+    async with open_database(url, name="market", min_size=0, max_size=2, clock=clock) as market:
+        yield market
+
+
 async def prepare_database(conninfo: str, configuration: Configuration, registry: Registry) -> None:
     """Apply the migrations and make the partitions of every destination."""
     slugs = [destination.slug for destination in configuration.destinations]
@@ -180,7 +191,8 @@ class Kernel:
 
     async def _open_lanes(self, stack: AsyncExitStack) -> None:
         self._prices = await self._open_prices(stack)
-        self._market_db = await self._open_market_db(stack)
+        market = market_database(self.configuration.settings.database, self.db, self.clock)
+        self._market_db = await stack.enter_async_context(market)
         contexts = {
             destination.slug: await self._account_context(stack, destination)
             for destination in self.configuration.destinations
@@ -213,15 +225,6 @@ class Kernel:
         feed = self.configuration.settings.feed
         opened = self.registry.pm.hook.open_prices(settings=feed, clock=self.clock)
         return await stack.enter_async_context(opened)
-
-    async def _open_market_db(self, stack: AsyncExitStack) -> Database:
-        """Open the second server, if there is one: it connects when it is first asked."""
-        url = self.configuration.settings.database.timescale_url
-        if not url:
-            return self.db
-        return await stack.enter_async_context(
-            open_database(normalize_url(url), name="market", min_size=0, max_size=2, clock=self.clock)
-        )
 
     async def _account_context(
         self, stack: AsyncExitStack, destination: Destination

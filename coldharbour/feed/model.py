@@ -1,4 +1,4 @@
-"""What the price stream says, as values: one trade of the tape, and the last price it left; never a rule."""
+"""What the price stream says, as values: one trade of the tape, the last price it left, a minute; never a rule."""
 
 from __future__ import annotations
 
@@ -51,6 +51,16 @@ class _LooseTrade(msgspec.Struct):
 
 class _LooseMessage(msgspec.Struct):
     trade: _LooseTrade
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteBar:
+    """What a symbol traded at within one minute, per share. start: of it. open: None where nobody kept it."""
+
+    start: datetime
+    high: Decimal
+    low: Decimal
+    open: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

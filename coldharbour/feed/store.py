@@ -13,6 +13,8 @@ from decimal import Decimal
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
+from coldharbour.feed.model import MinuteBar
+
 TRADES = ("alpaca_trade_data", ("symbol", "timestamp", "price"))
 MINUTE_BARS = ("alpaca_bars_1min", ("symbol", "timestamp", "high", "low"))
 
@@ -79,6 +81,26 @@ async def bounds_of_bars(conn: AsyncConnection, spans: Sequence[tuple[str, datet
             """,
             [symbols, starts, ends],
         )
+        return await cur.fetchall()
+
+
+async def minute_bars(conn: AsyncConnection, symbol: str, start: datetime, end: datetime) -> list[MinuteBar]:
+    """Return the bars of `public.alpaca_bars_1min` that begin in [start, end), ascending, [] without such a table.
+
+    Their open is None where the table has no such column, and where it lies outside its own bar.
+    """
+    if not await _has(conn, *MINUTE_BARS):
+        return []
+    table, columns = MINUTE_BARS
+    known = await _has(conn, table, (*columns, "open"))
+    query = sql.SQL("""
+        select timestamp as start, high::numeric as high, low::numeric as low, {opened} as open
+        from public.alpaca_bars_1min
+        where symbol = %s and timestamp >= %s and timestamp < %s and low > 0 and high >= low and high < 'Infinity'
+        order by timestamp
+    """).format(opened=sql.SQL("case when open between low and high then open::numeric end" if known else "null"))
+    async with conn.cursor(row_factory=class_row(MinuteBar)) as cur:
+        await cur.execute(query, [symbol, start, end])
         return await cur.fetchall()
 
 

@@ -6,13 +6,15 @@ Whole sessions are read as daily bars, parts of one as minutes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import psycopg
 import structlog
+from psycopg import AsyncConnection
 
 from coldharbour.broker import Bar, Broker, Priority
 from coldharbour.broker.refusals import Refused
@@ -20,8 +22,9 @@ from coldharbour.connect import one_line
 from coldharbour.db import Database
 from coldharbour.errors import Transient
 from coldharbour.feed import store
+from coldharbour.feed.model import MinuteBar
 from coldharbour.live.marks.book import Bounds, Found, Wanted
-from coldharbour.live.marks.coverage import MINUTE
+from coldharbour.live.marks.coverage import MINUTE, Stretch
 from coldharbour.sessions import NEW_YORK
 
 T = TypeVar("T")
@@ -56,23 +59,40 @@ class BarHistory:
         async for found in self._from_minute_bars(left - whole):
             yield found
 
+    async def minutes(self, symbol: str, stretches: Sequence[Stretch]) -> dict[Stretch, list[MinuteBar]]:
+        """Return the minute bars of a symbol's stretches, which ascend. Raises Transient and BrokerRefused."""
+        start, end = stretches[0].start, stretches[-1].end
+        kept = await self._read(partial(store.minute_bars, symbol=symbol, start=start, end=end))
+        found = _by_stretch(stretches, kept)
+        missing = [stretch for stretch in stretches if not stretch.is_complete(len(found[stretch]))]
+        if missing:
+            bars = await self._bars([symbol], "1Min", missing[0].start, missing[-1].end)
+            found |= _by_stretch(missing, [MinuteBar(bar.at, bar.high, bar.low, bar.open) for bar in bars])
+        return found
+
     async def _from_table(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
-        """Yield the stretches of which the table has the bars. One that cannot be read has none; logged once."""
+        """Yield the stretches of which the table has the bars."""
         for part in _parts(sorted(wanted, key=_by_time), SPANS_AT_ONCE):
-            try:
-                async with self._market_db.transaction() as conn:
-                    rows = await store.bounds_of_bars(conn, [(symbol, s.start, s.end) for symbol, s in part])
-            except (Transient, psycopg.Error) as error:  # whatever is wrong with a table that need not be there
-                if not self._table_failed:
-                    log.warning("extremes.no_table_of_bars", error=one_line(error))
-                self._table_failed = True
-                return
-            self._table_failed = False
+            spans = [(symbol, s.start, s.end) for symbol, s in part]
+            rows = await self._read(partial(store.bounds_of_bars, spans=spans))
             if not rows:
                 return
             yield {
                 part[row.place]: Bounds(row.high, row.low) for row in rows if part[row.place][1].is_complete(row.bars)
             }
+
+    async def _read(self, question: Callable[[AsyncConnection], Awaitable[list[T]]]) -> list[T]:
+        """Return what the table answers, [] where it cannot be read; that is logged once."""
+        try:
+            async with self._market_db.transaction() as conn:
+                rows = await question(conn)
+        except (Transient, psycopg.Error) as error:  # whatever is wrong with a table that need not be there
+            if not self._table_failed:
+                log.warning("extremes.no_table_of_bars", error=one_line(error))
+            self._table_failed = True
+            return []
+        self._table_failed = False
+        return rows
 
     async def _from_daily_bars(self, wanted: Collection[Wanted]) -> AsyncIterator[Found]:
         by_symbol: dict[str, list[Wanted]] = defaultdict(list)
@@ -131,6 +151,19 @@ def _bounds(bars: Iterable[Bar]) -> Bounds:
     if not bars:
         return Bounds()
     return Bounds(max(bar.high for bar in bars), min(bar.low for bar in bars))
+
+
+def _by_stretch(stretches: Sequence[Stretch], bars: Iterable[MinuteBar]) -> dict[Stretch, list[MinuteBar]]:
+    """Return the bars that begin in each stretch; both ascend."""
+    found: dict[Stretch, list[MinuteBar]] = {stretch: [] for stretch in stretches}
+    coming = iter(stretches)
+    stretch = next(coming, None)
+    for bar in bars:
+        while stretch is not None and stretch.end <= bar.start:
+            stretch = next(coming, None)
+        if stretch is not None and stretch.start <= bar.start:
+            found[stretch].append(bar)
+    return found
 
 
 def _by_time(want: Wanted) -> tuple[datetime, str]:

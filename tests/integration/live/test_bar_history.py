@@ -19,6 +19,7 @@ from coldharbour.broker import Broker
 from coldharbour.clock import SystemClock, VirtualClock
 from coldharbour.db import Database, open_database
 from coldharbour.errors import Transient
+from coldharbour.feed.model import MinuteBar
 from coldharbour.live.marks.book import Bounds, Wanted
 from coldharbour.live.marks.coverage import Stretch
 from coldharbour.live.marks.history import BarHistory
@@ -65,6 +66,12 @@ class Exchange:
         }
         return httpx.Response(200, content=json.dumps({"bars": found, "next_page_token": None}))
 
+    def broker(self) -> Broker:
+        return Broker(
+            base_url="http://broker", data_url="http://broker", key_id="key", secret=SecretStr("secret"),
+            clock=VirtualClock(at(9, "21:00")), random=Random(1), slug="paper", transport=httpx.MockTransport(self),
+        )  # fmt: skip
+
     def minute_bars(self) -> list[str]:
         return [query["symbols"] for query in self.asked if query["timeframe"] == "1Min"]
 
@@ -80,12 +87,8 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 async def look_up(db: Database, exchange: Exchange, *wanted: Wanted) -> dict[Wanted, Bounds]:
-    rest = Broker(
-        base_url="http://broker", data_url="http://broker", key_id="key", secret=SecretStr("secret"),
-        clock=VirtualClock(at(9, "21:00")), random=Random(1), slug="paper", transport=httpx.MockTransport(exchange),
-    )  # fmt: skip
     found: dict[Wanted, Bounds] = {}
-    async with rest as broker:
+    async with exchange.broker() as broker:
         async for answer in BarHistory(db, broker).bounds(wanted):
             found |= answer
     return found
@@ -183,6 +186,25 @@ class TestTheTableOfBars:
         found = await look_up(db, exchange, ("KO", stretch))
 
         assert found == {("KO", stretch): Bounds(D(70), D(60))}
+
+    async def test_minutes_come_from_it_and_those_of_stretches_with_holes_from_the_broker(
+        self, db: Database, database_url: str
+    ) -> None:
+        kept, holed = part(7, "14:00", "14:02"), part(8, "14:00", "14:02")
+        self.collect(database_url, "KO", at(7, "14:00"), 2)
+        self.collect(database_url, "KO", at(8, "14:01"), 1)
+        exchange = Exchange(bars={"KO": [(at(7, "14:00"), "99", "1"), (at(8, "14:00"), "70", "60")]})
+
+        async with exchange.broker() as broker:
+            found = await BarHistory(db, broker).minutes("KO", [kept, holed])
+
+        assert found == {
+            kept: [
+                MinuteBar(at(7, "14:00"), D("62.5"), D("61.5")),
+                MinuteBar(at(7, "14:01"), D("62.51"), D("61.49")),
+            ],
+            holed: [MinuteBar(at(8, "14:00"), D(70), D(60), D(1))],
+        }
 
     async def test_a_server_that_is_away_has_none(self) -> None:
         stretch = part(8, "14:00", "14:30")
