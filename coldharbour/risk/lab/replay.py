@@ -49,8 +49,8 @@ class Trial:
 class Outcome:
     """How a trial ends. pnl_cash: account currency. pnl_r: in units of R = |entry - initial stop|, unrounded.
 
-    armed: the trigger was touched. stopped: the break-even stop ended it. saved: that, and it had lost the whole
-    initial risk or more. scratched: that, and it had ended better than at the break-even stop.
+    armed: the trigger was touched. stopped: the break-even stop ended it. saved: that, at less of
+    a loss, where it had lost the initial risk or more. scratched: that, and it had ended better than at this stop.
     """
 
     pnl_cash: Decimal
@@ -90,9 +90,9 @@ def bars_before_exit(bars: Iterable[MinuteBar], exit_time: datetime, exit_price:
     """
     last = floor(exit_time)
     known = list(bars)
-    opened = next((bar.open for bar in known if bar.start == last and bar.open is not None), exit_price)
-    own = MinuteBar(last, max(opened, exit_price), min(opened, exit_price), opened)
-    return [*(bar for bar in known if bar.start < last), own]
+    opened = next((bar.open for bar in known if bar.start == last), None)
+    prices = [exit_price] if opened is None else [opened, exit_price]
+    return [*(bar for bar in known if bar.start < last), MinuteBar(last, max(prices), min(prices), opened)]
 
 
 def replay(trial: Trial, trigger_r: Decimal | None) -> Outcome:
@@ -114,7 +114,7 @@ def replay(trial: Trial, trigger_r: Decimal | None) -> Outcome:
         pnl_r=_in_r(trial, ended),
         armed=True,
         stopped=True,
-        saved=trial.side.sign * (trial.exit_price - trial.initial_stop) <= 0,
+        saved=_in_r(trial, trial.exit_price) <= -1 and trial.side.sign * (ended - trial.exit_price) > 0,
         scratched=trial.side.sign * (trial.exit_price - stop) > 0,
     )
 

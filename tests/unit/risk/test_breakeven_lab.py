@@ -61,13 +61,14 @@ LONG, SHORT = Side.LONG, Side.SHORT
         (trial(SHORT, "52", ("49.5", "48", "49"), ("52", "50.2", "50.6")), "-60", "-0.3", "armed stopped saved"),
         (trial(LONG, "48", ("52", "50.5", "51"), ("49.8", "48")), "-1", "-0.005", "armed stopped saved"),
         (trial(LONG, "48", ("52", "50.5"), ("51", "49.5", "50.2")), "-1", "-0.005", "armed stopped saved"),
+        (trial(LONG, "47", ("52", "50.5", "51"), ("49", "46", "47")), "-300", "-1.5", "armed stopped"),
     ],
     ids=[
         "saved, long", "saved, short", "saved from a worse fill", "scratched, long", "scratched, short",
         "a smaller loss is neither", "not armed, long", "not armed, short", "straight to the stop",
         "one bar from the trigger to the stop ends nothing, long", "one bar ends nothing, short",
         "a gap ends it at the open, long", "a gap ends it at the open, short", "a gap without a known open",
-        "an open before the stop is no gap",
+        "an open before the stop is no gap", "a gap beyond the initial stop saves nothing",
     ],
 )  # fmt: skip
 def test_a_trade_ends_as_worked_by_hand(held: Trial, pnl_cash: str, pnl_r: str, came_of_it: str) -> None:
@@ -108,6 +109,14 @@ def test_the_minute_of_the_exit_tells_only_what_came_before_it() -> None:
         MinuteBar(TEN, D(52), D(51), D(51)),
         MinuteBar(TEN + timedelta(minutes=1), D("51.5"), D(48), D("51.5")),
     ]
+
+
+def test_an_exit_whose_minute_has_no_known_open_passed_the_stop_on_its_way() -> None:
+    bars = [MinuteBar(TEN, D(52), D(51))]
+
+    seen = bars_before_exit(bars, TEN + timedelta(seconds=80), D(48))
+
+    assert seen == [*bars, MinuteBar(TEN + timedelta(minutes=1), D(48), D(48))]
 
 
 def test_a_trade_without_a_stop_on_its_losing_side_has_no_risk() -> None:
