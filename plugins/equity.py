@@ -43,7 +43,7 @@ async def keep_equity(ctx: AccountContext, cfg: EquitySettings) -> float:
         news = await daily.bring_up(days, now)
         await minutes.mark_stale(days, now, news.moment)
     finally:  # the running minute waits for no broker
-        is_written = await minutes.write_running(days, now)
+        is_written = await minutes.write_running(days, now, None if ctx.prices.is_silent else ctx.prices.hearing_since)
     _tell(ctx, news)
     is_changed = is_written or news.changed > 0
     if is_written and await daily.is_behind(news):  # the minute has what came meanwhile, and so shall the day

@@ -23,6 +23,14 @@ pytest_plugins = ["fakes.chromium"]
 APPLICATION_ROLE = "coldharbour"
 
 
+LONGEST = ("test_session.py", "test_any_order.py", "test_processes.py", "test_nothing_lost.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left with it when the others are done."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -59,8 +59,12 @@ class MinuteRows:
         self.source, self.slug, self.rules = source, slug, rules
         self._db = source.db
 
-    async def write_running(self, days: Days, now: datetime) -> bool:
-        """Write the minute that runs, or has just ended; return whether there is one."""
+    async def write_running(self, days: Days, now: datetime, hearing_since: datetime | None) -> bool:
+        """Write the minute that runs, or has just ended; return whether there is one.
+
+        hearing_since: from when on no price can have been missed, None while they may be. A minute that was over by
+        then is made again from bars: its prices are those of before.
+        """
         at = _minute(now - GRACE)
         session = days.begun(at)
         begin = await self._begin(days, session) if session and at < session.post_close_utc else None
@@ -73,8 +77,9 @@ class MinuteRows:
             for symbol, newest in prices.items()
         }
         points = begin.points([(at, traded)], self.rules)
+        is_heard = hearing_since is not None and hearing_since < at + MINUTE
         async with self._db.transaction() as conn:
-            return await store.save_minutes(conn, self.slug, points, looked_at=now) > 0
+            return await store.save_minutes(conn, self.slug, points, looked_at=now if is_heard else at) > 0
 
     async def mark_stale(self, days: Days, now: datetime, since: datetime | None) -> None:
         """Mark what the newest session's minutes did not know; since: the first moment with news."""
