@@ -181,11 +181,12 @@ async def main() -> int:
         )
         page = await browser.new_page(viewport={"width": 1440, "height": 900})
         times = await pixels(page, url, prices, given.rate, given.seconds)
+        told = len(prices.sent)
         await browser.close()
         server = await server_times(url, prices, given.rate)
     p99 = quantiles(times, n=100)[98]
     print(f"price to pixel: p50 {median(times):.0f} ms, p99 {p99:.0f} ms of {len(times)} changes seen out of "
-          f"{len(prices.sent)} told, {given.lots} lots, {given.rate:g} changes/s; polling every {POLLING_MS} ms waits "
+          f"{told} told, {given.lots} lots, {given.rate:g} changes/s; polling every {POLLING_MS} ms waits "
           f"{POLLING_MS / 2:.0f} ms on average, {POLLING_MS / 2 / median(times):.1f} times as long; goal p99 "
           f"{PIXEL_GOAL_MS} ms")  # fmt: skip
     server_p99 = quantiles(server, n=100)[98]
