@@ -137,6 +137,8 @@ class Bench:
         """Start ingest, and start it again whenever it ends."""
         while not self.stopped:
             self.ingest = await self.start("run", "--service", "ingest")
+            if self.stopped:  # while it was starting
+                self.kill_ingest()
             await self.ingest.wait()
 
     def kill_ingest(self) -> None:
