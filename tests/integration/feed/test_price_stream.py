@@ -169,8 +169,8 @@ class TestFaultsOfTheSimulator:
             settings = FeedSettings(endpoint=address.price_endpoint, max_silence_s=1)
             async with subscribed_prices(settings, SystemClock()) as prices:
                 with prices.watch() as watch:
-                    watch.follow(broker.market.symbols)  # a first price has nothing to be judged by
-                    await until(watch, lambda: all(map(prices.last, broker.market.symbols)))
+                    watch.follow(["AAPL"])
+                    await until(watch, lambda: prices.last("AAPL") is not None)
                 yield broker, prices, address.url
 
     async def through(self, stream: tuple[SimulatedBroker, Prices, str], **faults: object) -> price_book.Counts:
@@ -190,6 +190,11 @@ class TestFaultsOfTheSimulator:
         return prices.counts
 
     async def test_bad_prices_never_stand(self, stream: tuple[SimulatedBroker, Prices, str]) -> None:
+        broker, prices, _ = stream
+        with prices.watch() as watch:
+            watch.follow(broker.market.symbols)  # a first price has nothing to be judged by
+            await until(watch, lambda: all(map(prices.last, broker.market.symbols)))
+
         counts = await self.through(stream, price_bad_rate=0.1)
 
         assert counts.invalid > 0
