@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import structlog
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from coldharbour.clock import Clock
 from coldharbour.errors import BadConfig
@@ -45,10 +46,9 @@ async def subscribed_prices(settings: FeedSettings, clock: Clock) -> AsyncIterat
     Raises BadConfig if the endpoint is none.
     """
     prices = Prices(clock, exclude_conditions=settings.exclude_conditions, max_silence_s=settings.max_silence_s)
-    with _subscription(settings.endpoint) as socket:
+    with _subscription(settings.endpoint) as (socket, connection):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_drain, socket, prices, name="feed")
-            tasks.start_soon(_watch_connection, socket, prices, name="feed connection")
+            tasks.start_soon(_drain, socket, connection, prices, name="feed")
             tasks.start_soon(_watch_silence, prices, name="feed silence")
             try:
                 yield prices
@@ -56,43 +56,86 @@ async def subscribed_prices(settings: FeedSettings, clock: Clock) -> AsyncIterat
                 tasks.cancel_scope.cancel()
 
 
+class _Connection:
+    """Whether a connection stands, as the socket's monitor tells it."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self.stands = False
+
+    def has_changed(self) -> bool:
+        """Take in what was told since the last call; return whether there was anything."""
+        told = False
+        try:
+            while True:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                self.stands, told = event == zmq.EVENT_HANDSHAKE_SUCCEEDED, True
+        except zmq.Again:
+            return told
+
+
 @contextmanager
-def _subscription(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+def _subscription(endpoint: str) -> Iterator[tuple[zmq.Socket[bytes], _Connection]]:
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         for option, value in OPTIONS.items():
             socket.setsockopt(option, value)
         socket.subscribe(b"")
+        connection = _Connection(socket)  # before the first connection, which it would not tell of
         try:
-            socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            problem = f"[feed] endpoint {endpoint}: {error.strerror}: write tcp://host:port of the publisher"
-            raise BadConfig([problem]) from error
-        yield socket
+            _connect(socket, endpoint)
+            yield socket, connection
+        finally:
+            socket.disable_monitor()
+            connection.monitor.close(linger=0)
 
 
-async def _drain(socket: zmq.Socket[bytes], prices: Prices) -> None:
-    """Give the book what arrives, in slices, until cancelled."""
-    with _readable(socket) as readable:
+def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        problem = f"[feed] endpoint {endpoint}: {error.strerror}: write tcp://host:port of the publisher"
+        raise BadConfig([problem]) from error
+
+
+async def _drain(socket: zmq.Socket[bytes], connection: _Connection, prices: Prices) -> None:
+    """Give the book what arrives, in slices, and tell it of every connection that was lost, until cancelled.
+
+    ZeroMQ connects again by itself and says nothing of what it missed. What a lost connection left in the queue is
+    taken, but is no sign that anything is heard.
+    """
+    with _readable(socket, connection.monitor) as readable:
         while True:
             readable.clear()
+            has_changed = connection.has_changed()
             messages = _receive(socket)
+            if connection.has_changed() or has_changed:  # looked at on both sides: these messages may be of either
+                prices.interrupt()
             if messages:
                 prices.take_in(messages)
+                if not connection.stands:
+                    prices.interrupt()
                 await anyio.sleep(0 if len(messages) == SLICE else GATHER_S)
-            elif not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # the descriptor tells of changes only
+            elif not (_has_news(socket) or _has_news(connection.monitor)):
                 await readable.wait()
 
 
 @contextmanager
-def _readable(socket: zmq.Socket[bytes]) -> Iterator[asyncio.Event]:
-    """Lend an event that is set whenever the socket's state changed."""
+def _readable(*sockets: zmq.Socket[bytes]) -> Iterator[asyncio.Event]:
+    """Lend an event that is set whenever the state of one of the sockets changed."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
-    descriptor = socket.fileno()
-    loop.add_reader(descriptor, changed.set)
+    descriptors = [socket.fileno() for socket in sockets]
+    for descriptor in descriptors:
+        loop.add_reader(descriptor, changed.set)
     try:
         yield changed
     finally:
-        loop.remove_reader(descriptor)
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+
+
+def _has_news(socket: zmq.Socket[bytes]) -> bool:
+    """Return whether a message waits; the descriptor tells of changes only."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
@@ -104,22 +147,6 @@ def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
     except zmq.Again:
         pass
     return messages
-
-
-async def _watch_connection(socket: zmq.Socket[bytes], prices: Prices) -> None:
-    """Tell the book of every connection that was lost: ZeroMQ connects again, and says nothing of what it missed."""
-    monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-    try:
-        with _readable(monitor) as readable:
-            while True:
-                readable.clear()
-                if _receive(monitor):
-                    prices.interrupt()
-                elif not int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                    await readable.wait()
-    finally:
-        socket.disable_monitor()
-        monitor.close(linger=0)
 
 
 async def _watch_silence(prices: Prices) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -162,8 +163,9 @@ async def test_parquet_without_its_library_names_the_remedy(export: Exporter, tm
 
 
 async def test_a_reader_that_has_seen_enough_ends_the_export_quietly(lake: Lake, export: Exporter) -> None:
-    command = f"{sys.executable} -m coldharbour export trades --config {export.folder / 'ingest.toml'}"
-    done = await anyio.run_process(f"{command} --destination {SLUG} | head -n 2", env=export.environment, check=False)
+    config = str(export.folder / "ingest.toml")
+    command = [sys.executable, "-m", "coldharbour", "export", "trades", "--config", config, "--destination", SLUG]
+    done = await anyio.run_process(f"{shlex.join(command)} | head -n 2", env=export.environment, check=False)
 
     assert done.stdout.count(b"\n") == 2
     assert b"Traceback" not in done.stderr

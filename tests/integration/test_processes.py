@@ -152,7 +152,9 @@ class Supervisord:
     def __init__(self, demo: Installation) -> None:
         self.demo = demo
         text = (ROOT / "supervisord.conf").read_text()
-        text = text.replace(".venv/bin/coldharbour", f"{sys.executable} -m coldharbour").replace("%(here)s", str(ROOT))
+        text = text.replace(".venv/bin/coldharbour", f'"{sys.executable}" -m coldharbour').replace(
+            "%(here)s", str(ROOT)
+        )
         self.conf = demo.folder / "supervisord.conf"
         self.conf.write_text(re.sub(r"\bvar/|(?<== )var$", f"{demo.folder}/", text, flags=re.MULTILINE))
 

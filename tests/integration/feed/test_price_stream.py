@@ -102,6 +102,18 @@ async def test_a_publisher_that_is_restarted_is_heard_again_and_the_hole_is_know
     assert hearings[0] != hearings[1]
 
 
+async def test_what_a_lost_connection_left_behind_is_no_sign_of_life() -> None:
+    storm = [trade_message(f"S{number % 500}", 50) for number in range(8 * SLICE)]
+    async with publishing() as publisher, subscribed(publisher) as prices:
+        with prices.watch() as watch:
+            watch.follow(["S0"])
+            await publisher.send(storm)
+            publisher.socket.close(linger=60_000)  # all of it arrives, and then nobody is there
+
+            await becomes(lambda: seen(prices) == len(storm))
+            await becomes(lambda: prices.hearing_since is None)
+
+
 def _price(prices: Prices) -> str | None:
     last = prices.last("KO")
     return str(last.price) if last else None
