@@ -16,9 +16,7 @@ import argparse
 import asyncio
 import logging
 import selectors
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -41,6 +39,7 @@ from coldharbour_plugins.simulator.proxy import ByteProxy, byte_proxy
 from coldharbour_plugins.simulator.server import running_simulator
 from psycopg import sql, waiting
 from psycopg.conninfo import make_conninfo
+from soak import open_folder
 
 from coldharbour import loader, settings
 from coldharbour.db import open_database
@@ -357,17 +356,6 @@ async def run_seeds(seeds: Sequence[int], skipper: IdleSkipper) -> dict[str, lis
                     if value > LIMIT_S:
                         print(f"seed {seed}: {fault} took {value:.1f} s", flush=True)
     return took_s
-
-
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """Lend a folder in which the database server's own user can reach its data."""
-    folder = Path(tempfile.mkdtemp(prefix="coldharbour-blind-"))
-    folder.chmod(0o711)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -31,6 +31,7 @@ from coldharbour_plugins.simulator.broker import SimulatedBroker
 from psycopg import sql
 from pydantic import SecretStr
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from coldharbour.broker import open_trade_updates
 from coldharbour.clock import SystemClock
@@ -152,10 +153,11 @@ async def _serve(pipe: Connection, events: list[dict[str, Any]], rate: float) ->
         await peer.recv()
         await peer.send(b'{"stream":"listening","data":{"streams":["trade_updates"]}}')
         began = time.perf_counter()
-        for number, event in enumerate(events):
-            await anyio.sleep(max(began + number / rate - time.perf_counter(), 0))
-            event["at"] = datetime.now(UTC).isoformat()
-            await peer.send(msgspec.json.encode({"stream": "trade_updates", "data": event}))
+        with suppress(ConnectionClosed):  # the measuring side has what it wants
+            for number, event in enumerate(events):
+                await anyio.sleep(max(began + number / rate - time.perf_counter(), 0))
+                event["at"] = datetime.now(UTC).isoformat()
+                await peer.send(msgspec.json.encode({"stream": "trade_updates", "data": event}))
         await peer.wait_closed()
 
     async with serve(talk, "127.0.0.1", 0, compression=None) as server:

@@ -19,8 +19,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -270,8 +270,7 @@ async def compare_until_equal(bench: Bench) -> tuple[dict[str, object], dict[str
 async def opened_bench(seed: int) -> AsyncIterator[Bench]:
     """Lend a database, a simulated broker and a configuration, all in a folder of their own."""
     async with AsyncExitStack() as stack:
-        folder, port = _open_folder(), _free_port()
-        stack.callback(shutil.rmtree, folder)
+        folder, port = stack.enter_context(open_folder()), _free_port()
         config = folder / "soak.toml"
         config.write_text(CONFIGURATION.format(folder=folder, port=port, seed=seed))
         conninfo = await stack.enter_async_context(embedded_server(folder / "postgres"))
@@ -302,11 +301,15 @@ async def _end(process: anyio.abc.Process) -> None:
         await process.wait()
 
 
-def _open_folder() -> Path:
-    """Make a folder in which the database server's own user can reach its data."""
-    folder = Path(tempfile.mkdtemp(prefix="coldharbour-soak-"))
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Lend a folder in which the database server's own user can reach its data."""
+    folder = Path(tempfile.mkdtemp(prefix="coldharbour-bench-"))
     folder.chmod(0o711)
-    return folder
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _free_port() -> int:

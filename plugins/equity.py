@@ -11,6 +11,7 @@ from coldharbour.db import notify
 from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.metrics.daily_rows import DailyRows, News, Rules
 from coldharbour.metrics.market import Source
+from coldharbour.metrics.market.days import Days
 from coldharbour.metrics.minute_rows import MinuteRows
 from coldharbour.metrics.performance import SESSIONS_PER_YEAR
 
@@ -40,16 +41,12 @@ async def keep_equity(ctx: AccountContext, cfg: EquitySettings) -> float:
     if days is None:
         return min(UNREADY_S, cfg.interval_s)
     try:
-        news = await daily.bring_up(days, now)
-        await minutes.mark_stale(days, now, news.moment)
+        news = await _bring_up(ctx, daily, minutes, days, now)
     finally:  # the running minute waits for no broker
         is_written = await minutes.write_running(days, now, None if ctx.prices.is_silent else ctx.prices.hearing_since)
-    _tell(ctx, news)
     is_changed = is_written or news.changed > 0
     if is_written and await daily.is_behind(news):  # the minute has what came meanwhile, and so shall the day
-        news = await daily.bring_up(days, now)
-        await minutes.mark_stale(days, now, news.moment)
-        _tell(ctx, news)
+        await _bring_up(ctx, daily, minutes, days, now)
     filled = await minutes.fill(days, now)
     await minutes.prune(days, cfg.keep_minutes_days)
     if filled:
@@ -59,9 +56,13 @@ async def keep_equity(ctx: AccountContext, cfg: EquitySettings) -> float:
     return _until_next(ctx.clock.now(), cfg.interval_s)
 
 
-def _tell(ctx: AccountContext, news: News) -> None:
+async def _bring_up(ctx: AccountContext, daily: DailyRows, minutes: MinuteRows, days: Days, now: datetime) -> News:
+    """Bring the daily rows to what is known now, and mark the minutes that did not know it."""
+    news = await daily.bring_up(days, now)
+    await minutes.mark_stale(days, now, news.moment)
     for finding in news.findings:
         ctx.log.warning("equity.incomplete", finding=finding)
+    return news
 
 
 def _until_next(now: datetime, interval_s: float) -> float:

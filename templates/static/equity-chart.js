@@ -162,9 +162,8 @@ class EquityChart extends HTMLElement {
   }
 
   async #start() {
-    this.library = await import(this.dataset.library);
+    const { createChart, createSeriesMarkers, BaselineSeries, AreaSeries, HistogramSeries } = await import(this.dataset.module);
     if (!this.isConnected || this.chart) return;
-    const { createChart, createSeriesMarkers, BaselineSeries, AreaSeries, HistogramSeries } = this.library;
     this.chart = createChart(this.canvas, {
       autoSize: true,
       layout: { attributionLogo: false, background: { color: "transparent" }, fontSize: 11, panes: { enableResize: false } },

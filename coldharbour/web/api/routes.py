@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -59,6 +60,21 @@ async def one_moment(state: State) -> AsyncIterator[AsyncConnection]:
         yield conn
 
 
+async def _read_once(
+    request: Asked,
+    state: State,
+    account: Account,
+    table: str,
+    read: Callable[[AsyncConnection, str], Awaitable[object]],
+) -> Response[bytes]:
+    """Answer with what `read` returns of a table, from the cache as long as no row of it changed."""
+    cache: Cache = state.cache
+    async with one_moment(state) as conn:
+        version = await store.version(conn, table, account.slug)
+        content = await cache.get(f"{table} {account.slug}", version, lambda: read(conn, account.slug))
+    return tagged(request, content, tag_of(content))
+
+
 @get("/positions", responses=documented(list[Position], "The open lots, by symbol and age."))
 async def positions(request: Asked, state: State, account: NamedDependency[Account]) -> Response[bytes]:
     """Return the open positions, one element per lot."""
@@ -69,15 +85,7 @@ async def positions(request: Asked, state: State, account: NamedDependency[Accou
 @get("/positions_cached", responses=documented(list[Position], "As /positions."))
 async def positions_cached(request: Asked, state: State, account: NamedDependency[Account]) -> Response[bytes]:
     """Return the same as /positions, read once for all who ask until a row changes: made for frequent polling."""
-    async with one_moment(state) as conn:
-        version = await store.version(conn, "open_trades", account.slug)
-
-        async def read() -> list[Position]:
-            return await store.positions(conn, account.slug)
-
-        cache: Cache = state.cache
-        content = await cache.get(f"positions {account.slug}", version, read)
-    return tagged(request, content, tag_of(content))
+    return await _read_once(request, state, account, "open_trades", store.positions)
 
 
 @get("/closed", responses=documented(list[ClosedTrade], "Closed trades, newest exit first.", errors=(400, 404, 503)))
@@ -106,15 +114,7 @@ async def closed(
 @get("/closed_cached", responses=documented(list[ClosedTrade], f"The newest {PAGE} closed trades."))
 async def closed_cached(request: Asked, state: State, account: NamedDependency[Account]) -> Response[bytes]:
     """Return the first page of /closed, read once for all who ask until a row changes: made for frequent polling."""
-    async with one_moment(state) as conn:
-        version = await store.version(conn, "closed_trades", account.slug)
-
-        async def read() -> list[ClosedTrade]:
-            return await store.closed_trades(conn, account.slug, PAGE)
-
-        cache: Cache = state.cache
-        content = await cache.get(f"closed {account.slug}", version, read)
-    return tagged(request, content, tag_of(content))
+    return await _read_once(request, state, account, "closed_trades", partial(store.closed_trades, limit=PAGE))
 
 
 @get("/equity", responses=documented(list[EquityDay], "The sessions, oldest first.", errors=(400, 404, 503)))
