@@ -23,7 +23,9 @@ pytest_plugins = ["fakes.chromium"]
 APPLICATION_ROLE = "coldharbour"
 
 
-LONGEST = ("test_session.py", "test_any_order.py", "test_processes.py", "test_nothing_lost.py")
+LONGEST = (
+    "test_session.py", "test_any_order.py", "test_processes.py", "test_nothing_lost.py", "test_running_product.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
