@@ -388,7 +388,8 @@ class TestExtremes:
                 at: dict[str, Any] = {"entry_time": entered, "last_fill_time": entered}
                 await lots.open("a", "KO", avg_fill=entry_price, avg_px_symbol=entry_price, **at)
 
-            async with bench(url, tmp_path, old, market=market) as prices:
+            # How far they are known is no news by itself: it is written with the next flush.
+            async with bench(url, tmp_path, old, market=market, more=QUICK.replace("1000", "0.5", 1)) as prices:
                 await prices.publisher.open_at("KO", float(entry_price))
                 recent = datetime.now(UTC) - timedelta(minutes=5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing
 from typing import Final
 
 import anyio
@@ -13,7 +14,8 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
-from litestar.response import Stream
+from litestar.response.streaming import ASGIStreamingResponse
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from coldharbour.connect import one_line, session_conninfo
 from coldharbour.errors import Transient
@@ -64,8 +66,28 @@ def _lines(conninfo: str, listing: Listing, slug: str) -> Generator[bytes, None,
         yield from map(csv_lines, found.rows())
 
 
+class File(ASGIStreamingResponse):
+    """The answer: a file in chunks, whose source is closed before the answer is over, however it ends."""
+
+    def __init__(self, name: str, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+        self._rest = rest
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield first
+            async for chunk in rest:
+                yield chunk
+
+        disposition = f'attachment; filename="{name}"'
+        super().__init__(iterator=whole(), media_type="text/csv", headers={"content-disposition": disposition})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        async with aclosing(self._rest):
+            await super().__call__(scope, receive, send)
+
+
 @get("/{file:str}", responses=documented(str, "All rows, with a header.", media_type="text/csv"))
-async def download(state: State, account: NamedDependency[Account], file: FromPath[str]) -> Stream:
+async def download(state: State, account: NamedDependency[Account], file: FromPath[str]) -> ASGIApp:
     """Return all rows of positions.csv, closed.csv, equity.csv or audit.csv, as `coldharbour export` writes them."""
     name, _, kind = file.rpartition(".")
     if kind != "csv" or name not in FILES:
@@ -73,14 +95,7 @@ async def download(state: State, account: NamedDependency[Account], file: FromPa
     downloads: Downloads = state.downloads
     chunks = downloads.chunks(LISTINGS[FILES[name]], account.slug)
     first = await anext(chunks)  # what can go wrong goes wrong before the answer has begun
-
-    async def whole() -> AsyncIterator[bytes]:
-        yield first
-        async for chunk in chunks:
-            yield chunk
-
-    disposition = f'attachment; filename="{account.slug}-{name}.csv"'
-    return Stream(whole(), media_type="text/csv", headers={"content-disposition": disposition})
+    return File(f"{account.slug}-{file}", first, chunks)
 
 
 router = Router(
