@@ -5,7 +5,7 @@ Pure; who reads the bars is `measuring`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from typing import Literal
 
 from coldharbour.live.marks.book import Bounds
 from coldharbour.live.marks.coverage import Stretch, floor, unseen
+from coldharbour.live.splits import Split, restated
 from coldharbour.sessions import MarketSession
 
 AFTERGLOW = timedelta(seconds=1)  # prices heard so shortly after the exit cannot be told from those before it
@@ -29,7 +30,10 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a closed trade says of the time it was held. watch: None if nobody watched."""
+    """What a closed trade says of the time it was held. watch: None if nobody watched.
+
+    splits: those that came meanwhile; its own prices are those of the shares after them.
+    """
 
     symbol: str
     entry_time: datetime
@@ -37,12 +41,18 @@ class Holding:
     exit_time: datetime
     exit_price: Decimal
     watch: Watch | None = None
+    splits: tuple[Split, ...] = ()
 
     @property
     def seen(self) -> Watch | None:
-        """The watch, unless it went on after the exit: then it says nothing of the time before."""
+        """The watch, unless it went on after the exit: then it says nothing of the time before.
+
+        Over a split it says nothing either: what was heard before the split was told is of other shares.
+        """
         watch = self.watch
-        return watch if watch is not None and watch.through <= self.exit_time + AFTERGLOW else None
+        if watch is None or self.splits or watch.through > self.exit_time + AFTERGLOW:
+            return None
+        return watch
 
     def unseen(self, sessions: Sequence[MarketSession]) -> list[Stretch]:
         """Return the regular minutes whose bars are needed; the exit's own also tells of prices after it.
@@ -63,15 +73,15 @@ class Extremes:
 
 
 def extremes_of(holding: Holding, bounds: Mapping[Stretch, Bounds]) -> Extremes:
-    """Return a trade's extremes; its own prices count as well. bounds: of the stretches that were unseen."""
+    """Return a trade's extremes, per share as of its exit; its own prices count as well.
+
+    bounds: of the stretches that were unseen, per share as of these: no split falls into one. Source: domain.md 5.
+    """
     seen = holding.seen
-    highs = [holding.entry_price, holding.exit_price, *_known(each.high for each in bounds.values())]
-    lows = [holding.entry_price, holding.exit_price, *_known(each.low for each in bounds.values())]
+    prices = [holding.entry_price, holding.exit_price]
+    for stretch, each in bounds.items():
+        known = (price for price in (each.high, each.low) if price is not None)
+        prices += (restated(price, stretch.start, holding.splits) for price in known)
     if seen is not None:
-        highs.append(seen.high)
-        lows.append(seen.low)
-    return Extremes(max(highs), min(lows), "bars" if bounds or seen is None else "ticks")
-
-
-def _known(prices: Iterable[Decimal | None]) -> list[Decimal]:
-    return [price for price in prices if price is not None]
+        prices += (seen.high, seen.low)
+    return Extremes(max(prices), min(prices), "bars" if bounds or seen is None else "ticks")

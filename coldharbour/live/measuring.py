@@ -18,7 +18,8 @@ from coldharbour.sessions import NEW_YORK, MarketSession, session_between
 class Measuring:
     """The closed trades of one account whose extremes nobody knows yet.
 
-    Prices are those of the days themselves: a split after the exit must not move them.
+    Bars are read with the prices of the days themselves: a split after the exit must not move them, and those before
+    it are counted as the trade tells of them.
     """
 
     def __init__(self, ctx: AccountContext) -> None:

@@ -7,6 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from coldharbour.live.splits import Split
+
 ZERO = Decimal(0)
 
 
@@ -149,7 +151,8 @@ class ClosedTrade:
     positive. entry_price: the lot's avg_fill. exit_price: quantity-weighted. pnl_cash: the strategy's result;
     pnl_cash_fifo: this row's share of what the broker's FIFO made of the exit order; both in account currency.
     return_pct: percent of qty*entry_price. initial_stop: see Lot. unprotected_s: seconds without a live stop
-    between the lot's first fill and exit_time.
+    between the lot's first fill and exit_time. splits: those between its first fill and exit_time, in order;
+    quantities and prices are those of the shares after them.
     """
 
     entry_lot_id: str
@@ -170,3 +173,4 @@ class ClosedTrade:
     duration_sec: int
     initial_stop: Decimal | None = None
     unprotected_s: float = 0.0
+    splits: tuple[Split, ...] = ()

@@ -14,6 +14,7 @@ from coldharbour.live.lineage import Leg, earliest_expiry
 from coldharbour.live.liveness import Span
 from coldharbour.live.lot_engine import OpenLot, Row
 from coldharbour.live.model import ClosedTrade, ExitType, Lot, OrderFact, Side
+from coldharbour.live.splits import Split, restated
 from coldharbour.live.symbol import SymbolBook
 
 HUNDRED: Final = Decimal(100)
@@ -51,7 +52,7 @@ def _lot(book: SymbolBook, lot: OpenLot, average: Decimal) -> Lot:
         avg_px_symbol=average,
         entry_time=steps[lot.first].at,
         last_fill_time=steps[max(lot.last, *(row.last for row in lot.rows()), 0)].at,
-        initial_stop=_initial_stop(book, legs, len(steps)),
+        initial_stop=_initial_stop(legs, _splits(book, 0, len(steps))),
         stop_price=None if stop is None else stop.stop_price,
         stop_order_id=None if stop is None else stop.id,
         take_price=None if take is None else take.limit_price,
@@ -91,8 +92,9 @@ def closed_trade(book: SymbolBook, row: Row) -> ClosedTrade:
         diff_pnl=pnl - pnl_fifo,
         return_pct=ROUNDED.divide(HUNDRED * pnl * shares, cost) if cost else ZERO,
         duration_sec=(exit_time - entry_time) // SECOND,
-        initial_stop=_initial_stop(book, legs, row.last),
+        initial_stop=_initial_stop(legs, _splits(book, 0, row.last)),
         unprotected_s=exposure(entry_time, exit_time, _protected(book, lot, legs)).seconds,
+        splits=_splits(book, lot.first, row.last),
     )
 
 
@@ -112,16 +114,18 @@ def _belongs(book: SymbolBook, row: Row) -> tuple[str | None, ExitType]:
     return parent, kind or ExitType.MANUAL
 
 
-def _initial_stop(book: SymbolBook, legs: Iterable[Leg], until: int) -> Decimal | None:
-    """Return the price with which the first stop began, in terms of shares as they were at a step."""
+def _initial_stop(legs: Iterable[Leg], splits: Iterable[Split]) -> Decimal | None:
+    """Return the price with which the first stop began, in terms of shares as they are after these splits."""
     leg = next((leg for leg in legs if leg.kind is ExitType.STOP_LOSS), None)
     if leg is None or leg.first.stop_price is None:
         return None
-    since, price = liveness.began(leg.first), leg.first.stop_price
-    for place, (before, after) in book.tape.splits.items():
-        if place < until and book.tape.steps[place].at >= since:
-            price = ROUNDED.divide(price * before, after)
-    return price
+    return restated(leg.first.stop_price, liveness.began(leg.first), splits)
+
+
+def _splits(book: SymbolBook, start: int, stop: int) -> tuple[Split, ...]:
+    """Return the splits of a symbol from one step to another, in order."""
+    splits, steps = book.tape.splits, book.tape.steps
+    return tuple(Split(steps[place].at, *splits[place]) for place in sorted(splits) if start <= place < stop)
 
 
 def _protected(book: SymbolBook, lot: OpenLot, legs: Iterable[Leg]) -> list[Span]:

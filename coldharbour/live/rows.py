@@ -39,7 +39,7 @@ def closed_row(trade: ClosedTrade, *, closes_lot: bool) -> Row:
         "exit_price": trade.exit_price, "exit_type": trade.exit_type, "pnl_cash": trade.pnl_cash,
         "pnl_cash_fifo": trade.pnl_cash_fifo, "diff_pnl": trade.diff_pnl, "return_pct": trade.return_pct,
         "duration_sec": trade.duration_sec, "initial_stop": trade.initial_stop, "r_multiple": r_multiple(trade),
-        "unprotected_s": trade.unprotected_s, "closes_lot": closes_lot,
+        "unprotected_s": trade.unprotected_s, "splits": trade.splits, "closes_lot": closes_lot,
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 
 from coldharbour.live.extremes import Extremes, Holding, Watch
 from coldharbour.live.rows import Row
+from coldharbour.live.splits import Split
 
 SCHEMA = "accounts"
 
@@ -33,7 +34,7 @@ CLOSED_COLUMNS = {
     "qty": "numeric", "entry_time": "timestamptz", "entry_price": "numeric", "exit_time": "timestamptz",
     "exit_price": "numeric", "exit_type": "text", "pnl_cash": "numeric", "pnl_cash_fifo": "numeric",
     "diff_pnl": "numeric", "return_pct": "numeric", "duration_sec": "bigint", "initial_stop": "numeric",
-    "r_multiple": "numeric", "unprotected_s": "double precision", "closes_lot": "boolean",
+    "r_multiple": "numeric", "unprotected_s": "double precision", "splits": "jsonb", "closes_lot": "boolean",
 }  # fmt: skip
 OPEN_KEY = ("parent_id",)
 CLOSED_KEY = ("entry_lot_id", "exit_order_id")
@@ -125,7 +126,7 @@ REMOVE_CLOSED = sql.SQL("""
 
 UNMEASURED = sql.SQL("""
     select closed.entry_lot_id, closed.exit_order_id, closed.symbol, closed.entry_time, closed.entry_price,
-           closed.exit_time, closed.exit_price, coalesce(gone.high_px, open.high_px),
+           closed.exit_time, closed.exit_price, closed.splits, coalesce(gone.high_px, open.high_px),
            coalesce(gone.low_px, open.low_px), coalesce(gone.extremes_through, open.extremes_through)
     from {closed} as closed
     left join {extremes} as gone on gone.destination = closed.destination and gone.parent_id = closed.entry_lot_id
@@ -156,7 +157,7 @@ def _save_closed(slug: str) -> bytes:
 
 def _save(template: sql.SQL, table: sql.Identifier, columns: Mapping[str, str], key: Collection[str]) -> bytes:
     rest = [name for name in columns if name not in key]
-    same = ("entry_time", "entry_price", "exit_time", "exit_price")
+    same = ("entry_time", "entry_price", "exit_time", "exit_price", "splits")
     return template.format(
         table=table,
         names=_names(columns),
@@ -247,9 +248,10 @@ async def unmeasured_trades(conn: AsyncConnection, slug: str, limit: int) -> lis
 
 
 def _unmeasured(lot: str, exit_id: str, *row: Any) -> Unmeasured:
-    symbol, entry_time, entry_price, exit_time, exit_price, high, low, through = row
+    symbol, entry_time, entry_price, exit_time, exit_price, told, high, low, through = row
     watch = None if high is None else Watch(high, low, through)
-    return Unmeasured((lot, exit_id), Holding(symbol, entry_time, entry_price, exit_time, exit_price, watch))
+    splits = msgspec.convert(told, tuple[Split, ...])
+    return Unmeasured((lot, exit_id), Holding(symbol, entry_time, entry_price, exit_time, exit_price, watch, splits))
 
 
 async def save_extremes(conn: AsyncConnection, slug: str, trade: Unmeasured, found: Extremes) -> None:
@@ -257,11 +259,11 @@ async def save_extremes(conn: AsyncConnection, slug: str, trade: Unmeasured, fou
     query = sql.SQL("""
         update {table} set high_px = %s, low_px = %s, extremes_source = %s
         where destination = %s and (entry_lot_id, exit_order_id) = (%s, %s)
-          and (entry_time, entry_price, exit_time, exit_price) = (%s, %s, %s, %s)
+          and (entry_time, entry_price, exit_time, exit_price, splits) = (%s, %s, %s, %s, %s::jsonb)
     """).format(table=_table("closed_trades", slug))
     held = trade.holding
-    times_and_prices = [held.entry_time, held.entry_price, held.exit_time, held.exit_price]
-    await conn.execute(query, [found.high, found.low, found.source, slug, *trade.key, *times_and_prices])
+    measured = [held.entry_time, held.entry_price, held.exit_time, held.exit_price, _json(held.splits)]
+    await conn.execute(query, [found.high, found.low, found.source, slug, *trade.key, *measured])
 
 
 async def known_since(conn: AsyncConnection, slug: str) -> datetime | None:

@@ -15,6 +15,7 @@ from coldharbour.feed.model import MinuteBar
 from coldharbour.live.marks.coverage import MINUTE, floor, unseen
 from coldharbour.live.marks.history import BarHistory
 from coldharbour.live.model import ExitType, Side
+from coldharbour.live.splits import restated
 from coldharbour.risk.lab import store
 from coldharbour.risk.lab.replay import TRIGGERS, Outcome, Row, Trial, bars_before_exit, has_risk, replay, total
 from coldharbour.risk.lab.store import StoredTrade
@@ -51,8 +52,8 @@ class Findings:
 class Experiment:
     """One account's closed trades and where their bars are found.
 
-    Prices are those of the days themselves: a split after the exit must not move them, and a trade that was held over
-    one does not fit its bars.
+    Bars are read with the prices of the days themselves: a split after the exit must not move them, and those before
+    one that a trade was held over are counted in shares of its exit.
     """
 
     def __init__(self, db: Database, market_db: Database, broker: Broker, slug: str) -> None:
@@ -111,9 +112,15 @@ class Experiment:
         found = await self._history.minutes(trade.symbol, stretches)
         if any(not found[stretch] for stretch in stretches if stretch.start < last):
             return None
-        bars = [bar for stretch in stretches for bar in found[stretch]]
+        bars = [_in_shares_of_the_exit(bar, trade) for stretch in stretches for bar in found[stretch]]
         left_in_regular_hours = stretches[-1].end > last
         return bars_before_exit(bars, trade.exit_time, trade.exit_price) if left_in_regular_hours else bars
+
+
+def _in_shares_of_the_exit(bar: MinuteBar, trade: StoredTrade) -> MinuteBar:
+    high, low = (restated(price, bar.start, trade.splits) for price in (bar.high, bar.low))
+    opened = None if bar.open is None else restated(bar.open, bar.start, trade.splits)
+    return MinuteBar(bar.start, high, low, opened)
 
 
 def ended_at_moved_stop(trial: Trial, exit_type: str) -> bool:

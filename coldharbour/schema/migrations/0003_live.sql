@@ -80,7 +80,8 @@ create table accounts.closed_trades (
     initial_stop numeric,
     r_multiple numeric,
     unprotected_s double precision not null default 0,
-    high_px numeric, -- extremes between entry and exit; null until they are known
+    splits jsonb not null default '[]', -- between entry and exit: at, and the shares held before and after
+    high_px numeric, -- extremes between entry and exit, per share as of the exit; null until they are known
     low_px numeric,
     extremes_source text check (extremes_source in ('ticks', 'bars')),
     closes_lot boolean not null default false, -- the lot's last row, once nothing of it is left
