@@ -42,9 +42,10 @@ from psycopg.conninfo import make_conninfo
 from soak import open_folder
 
 from coldharbour import loader, settings
+from coldharbour.databases import bring_up_to_date
 from coldharbour.db import open_database
 from coldharbour.embedded import embedded_server
-from coldharbour.kernel import Kernel, prepare_database
+from coldharbour.kernel import Kernel
 from coldharbour.sections import SimulatorSettings
 
 LIMIT_S = 30.0
@@ -291,7 +292,7 @@ async def recorded(seed: int, conninfo: str, folder: Path) -> AsyncIterator[Sequ
         configuration = settings.load(file, {**keys, **secrets})
         registry = loader.load_plugins(configuration)
         ours = [a for a in registry.assignments if a.worker.spec.kind in WORKERS and a.destination]
-        await prepare_database(conninfo, configuration, registry)
+        await bring_up_to_date(conninfo, configuration, registry)
         db = await stack.enter_async_context(open_database(conninfo, name="ingest", clock=clock, max_size=8))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(Kernel(configuration, registry, ours, db=db, clock=clock, random=Random(seed)).run)

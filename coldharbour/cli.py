@@ -1,4 +1,4 @@
-"""The command line: reads the configuration, starts what was asked, turns errors into one line and an exit code.
+"""The command line: the kernel's own commands, and how any command's errors become one line and an exit code.
 
 Exit codes: 0 fine, 1 a check said no, 2 wrong usage or configuration, 3 gave up at run time. Commands that
 belong to a stage (backfill, verify, web, sim, ...) come from its plugin.
@@ -6,135 +6,22 @@ belong to a stage (backfill, verify, web, sim, ...) come from its plugin.
 
 from __future__ import annotations
 
-import asyncio
-import math
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
 import anyio.to_thread
 import click
-import structlog
 
-from coldharbour import __version__, kernel, loader, log, processes, schema, settings
-from coldharbour.clock import SystemClock
-from coldharbour.db import Database, masked, open_database, wait_for_database
-from coldharbour.destinations import Destination
-from coldharbour.errors import BadConfig, ColdHarbourError, GaveUp, Transient
+from coldharbour import __version__, databases, loader, processes, schema, settings
+from coldharbour.commands import Loaded, config_option, destination_option, load
+from coldharbour.db import masked
+from coldharbour.errors import BadConfig, ColdHarbourError
 from coldharbour.hookspecs import PROJECT
-from coldharbour.loader import Assignment, Registry
+from coldharbour.kernel import Kernel
+from coldharbour.loader import Assignment
 from coldharbour.online import connection_problems
-from coldharbour.settings import Configuration, suggestion
-from coldharbour.supervise import decisive, describe
-from coldharbour.watchdog import LoopWatchdog
-
-if TYPE_CHECKING:
-    from coldharbour.broker import Broker
-
-T = TypeVar("T")
-
-config_option = click.option(
-    "--config", required=True, type=click.Path(path_type=Path), help="The TOML configuration file."
-)
-destination_option = click.option(
-    "--destination", "destinations", multiple=True, help="Only this account (TOML key or slug); repeatable."
-)
-
-
-class Loaded:
-    """A configuration with its plugins, and the ways a command may use them."""
-
-    def __init__(self, configuration: Configuration, registry: Registry) -> None:
-        self.configuration, self.registry = configuration, registry
-
-    def run(self, main: Callable[[], Awaitable[T]]) -> T:
-        """Run an async function on a fast loop and return its result.
-
-        SIGINT and SIGTERM cancel it; then the command ends here, with 0 for what runs until stopped.
-        """
-        try:
-            return anyio.run(_until_signal, main, backend_options={"use_uvloop": True})
-        except BaseExceptionGroup as group:  # task groups wrap even a single error
-            raise decisive(group) from group
-
-    def select(
-        self, services: Sequence[str] = (), destinations: Sequence[str] = (), kinds: Sequence[str] = ()
-    ) -> list[Assignment]:
-        """Return the assigned workers that pass every filter. Raises BadConfig for a name nobody has."""
-        slugs = {self.configuration.destination(name).slug for name in destinations}
-        self._known("service", services, self.registry.all_services())
-        self._known("worker", kinds, self.registry.workers)
-        return [
-            assignment
-            for assignment in self.registry.assignments
-            if (not services or assignment.worker.service in services)
-            and (not slugs or assignment.slug in slugs)
-            and (not kinds or assignment.worker.spec.kind in kinds)
-        ]
-
-    def chosen_destinations(self, names: Sequence[str]) -> list[Destination]:
-        """Return the named destinations, or all. Raises BadConfig for a name that none has."""
-        if not names:
-            return list(self.configuration.destinations)
-        return [self.configuration.destination(name) for name in names]
-
-    @asynccontextmanager
-    async def database(self, name: str, *, patience_s: float = 10) -> AsyncIterator[Database]:
-        """Yield the configured database, migrated; `name` is what its sessions are called.
-
-        Raises Transient if it does not answer within `patience_s` seconds.
-        """
-        async with kernel.database_conninfo(self.configuration.settings.database) as conninfo:
-            with anyio.move_on_after(patience_s) as patience:
-                await wait_for_database(conninfo)
-            if patience.cancelled_caught:
-                raise Transient(f"the database {masked(conninfo)} does not answer", hint="is the server up?")
-            await kernel.prepare_database(conninfo, self.configuration, self.registry)
-            async with open_database(conninfo, name=name, clock=SystemClock()) as database:
-                yield database
-
-    def market_database(self, database: Database) -> AbstractAsyncContextManager[Database]:
-        """Return where the optional tables of bars and trades stand, unopened; `database` is the first server."""
-        return kernel.market_database(self.configuration.settings.database, database, SystemClock())
-
-    def broker(self, destination: Destination) -> AbstractAsyncContextManager[Broker]:
-        """Return the connection to an account's broker, unopened."""
-        opened: AbstractAsyncContextManager[Broker] = self.registry.pm.hook.open_broker(
-            destination=destination, clock=SystemClock(), random=Random()
-        )
-        return opened
-
-    def run_workers(self, assignments: Sequence[Assignment], *, name: str, services: Sequence[str] = ()) -> None:
-        """Run workers, and the observers of services, in this process until SIGINT or SIGTERM.
-
-        Raises GaveUp if a worker failed too often.
-        """
-        self.run(lambda: _run_workers(self, name, assignments, services))
-
-    def _known(self, what: str, names: Sequence[str], known: Any) -> None:
-        for name in names:
-            if name not in known:
-                raise BadConfig([f"{self.configuration.file}: no {what} {name!r}{suggestion(name, known)}"])
-
-
-def load(config: Path) -> Loaded:
-    """Load the configuration and the plugins, and set up the logs."""
-    configuration = settings.load(config)
-    secrets = [
-        value.get_secret_value()
-        for d in configuration.destinations
-        for value in (d.key_id, d.secret)
-        if not d.simulated
-    ]
-    secrets += [value.get_secret_value() for value in configuration.password_hashes.values()]
-    log.configure(configuration.settings.log, secrets)
-    return Loaded(configuration, loader.load_plugins(configuration))
+from coldharbour.supervise import describe
 
 
 class PluginGroup(click.Group):
@@ -171,39 +58,6 @@ def _config_argument(argv: Sequence[str]) -> Path:
         if argument.startswith("--config="):
             return Path(argument.removeprefix("--config="))
     return Path("-")
-
-
-@contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """Show how many rows a long reading has brought: a moving line on a terminal, a plain one elsewhere."""
-    total = 0
-
-    def reach(rows: int) -> None:
-        nonlocal total
-        total += rows
-        if sys.stderr.isatty():
-            click.echo(f"\r{what}: {total} rows", nl=False, err=True)
-
-    yield reach
-    click.echo(f"{chr(13) if sys.stderr.isatty() else ''}{what}: {total} rows", err=True)
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[float, str], None]]:
-    """Show how far long work has come, as (share from 0 to 1, detail): a bar, or plain lines without a terminal."""
-    if sys.stderr.isatty():
-        with click.progressbar(length=1000, label=what, file=sys.stderr, item_show_func=lambda text: text) as bar:
-            yield lambda share, detail: bar.update(max(int(1000 * share) - bar.pos, 0), detail)
-        return
-    said = -1
-
-    def say(share: float, detail: str) -> None:
-        nonlocal said
-        if int(10 * share) > said:
-            said = int(10 * share)
-            click.echo(f"{what}: {share:.0%}, {detail}", err=True)
-
-    yield say
 
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -310,7 +164,7 @@ def db_upgrade(config: Path) -> None:
     loaded = load(config)
 
     async def upgrade() -> list[str]:
-        async with kernel.database_conninfo(loaded.configuration.settings.database) as conninfo:
+        async with databases.conninfo_of(loaded.configuration.settings.database) as conninfo:
             slugs = [destination.slug for destination in loaded.configuration.destinations]
             return await anyio.to_thread.run_sync(schema.upgrade, conninfo, loaded.registry.migrations, slugs)
 
@@ -325,7 +179,7 @@ def db_status(config: Path) -> None:
     loaded = load(config)
 
     async def pending() -> list[str]:
-        async with kernel.database_conninfo(loaded.configuration.settings.database) as conninfo:
+        async with databases.conninfo_of(loaded.configuration.settings.database) as conninfo:
             return await anyio.to_thread.run_sync(schema.pending, conninfo, loaded.registry.migrations)
 
     missing = loaded.run(pending)
@@ -340,43 +194,15 @@ def db_url(config: Path) -> None:
     loaded = load(config)
 
     async def where() -> str:
-        async with kernel.database_conninfo(loaded.configuration.settings.database) as conninfo:
+        async with databases.conninfo_of(loaded.configuration.settings.database) as conninfo:
             return masked(conninfo)
 
     click.echo(loaded.run(where))
 
 
-async def _run_workers(loaded: Loaded, name: str, assignments: Sequence[Assignment], services: Sequence[str]) -> None:
-    async with loaded.database(name, patience_s=math.inf) as database:
-        running = kernel.Kernel(loaded.configuration, loaded.registry, assignments, db=database, services=services)
-        with LoopWatchdog(asyncio.get_running_loop()).watching():
-            gave_up = await running.run()
-    if gave_up:
-        raise GaveUp("a worker failed too often and was stopped", hint="its last error is above and on the page")
-
-
 async def _cycle(loaded: Loaded, assignments: Sequence[Assignment]) -> None:
     async with loaded.database("cycle") as database:
-        await kernel.Kernel(loaded.configuration, loaded.registry, assignments, db=database).run_one_cycle()
-
-
-async def _until_signal(main: Callable[[], Awaitable[T]]) -> T:
-    """Run `main`; the first SIGINT or SIGTERM cancels it, a second one ends the process at once."""
-    async with anyio.create_task_group() as tasks:
-
-        async def watch() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for signal_number in signals:
-                    if tasks.cancel_scope.cancel_called:
-                        os._exit(128 + signal_number)
-                    structlog.get_logger(__name__).info("stopping", signal=signal_number.name)
-                    tasks.cancel_scope.cancel()
-
-        tasks.start_soon(watch)
-        result = await main()
-        tasks.cancel_scope.cancel()
-        return result
-    raise SystemExit(0)
+        await Kernel(loaded.configuration, loaded.registry, assignments, db=database).run_one_cycle()
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ Owns what the lanes share (the database, leases, schedules, journal, states); kn
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
 
@@ -14,20 +14,19 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from coldharbour import schema, store
+from coldharbour import store
 from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.clock import Clock, SystemClock
 from coldharbour.control import Control
-from coldharbour.db import RESYNC, Database, Note, normalize_url, notify, open_database
+from coldharbour.databases import market_database
+from coldharbour.db import RESYNC, Database, Note, notify
 from coldharbour.destinations import Destination
-from coldharbour.embedded import embedded_server
 from coldharbour.errors import Transient
 from coldharbour.journal import EventDispatcher, EventJournal
 from coldharbour.lanes import Lane
 from coldharbour.leases import HeldLease, LeaseKeeper
 from coldharbour.loader import Assignment, Registry
 from coldharbour.requests import request_channel
-from coldharbour.sections import DatabaseSettings
 from coldharbour.sessions import Phase, Schedule
 from coldharbour.settings import Configuration
 from coldharbour.supervise import (
@@ -42,33 +41,6 @@ LAST_WORDS_S = 1.0
 ROUSE_EVERY_S = 0.2  # a busy channel wakes its followers no more often
 
 log = structlog.get_logger(__name__)
-
-
-@asynccontextmanager
-async def database_conninfo(settings: DatabaseSettings) -> AsyncIterator[str]:
-    """Yield where the database is; the embedded server runs at least as long as the block."""
-    if settings.url == "embedded":
-        async with embedded_server(settings.data_dir) as conninfo:
-            yield conninfo
-    else:
-        yield normalize_url(settings.url)
-
-
-@asynccontextmanager
-async def market_database(settings: DatabaseSettings, first: Database, clock: Clock) -> AsyncIterator[Database]:
-    """Yield the second server, which connects when it is first asked, or the `first` where there is none."""
-    if not settings.timescale_url:
-        yield first
-        return
-    url = normalize_url(settings.timescale_url)
-    async with open_database(url, name="market", min_size=0, max_size=2, clock=clock) as market:
-        yield market
-
-
-async def prepare_database(conninfo: str, configuration: Configuration, registry: Registry) -> None:
-    """Apply the migrations and make the partitions of every destination."""
-    slugs = [destination.slug for destination in configuration.destinations]
-    await anyio.to_thread.run_sync(schema.upgrade, conninfo, registry.migrations, slugs)
 
 
 class Undeclared:

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from coldharbour.clock import SystemClock
+from coldharbour.databases import conninfo_of
 from coldharbour.db import masked, wait_for_database
 from coldharbour.destinations import Destination
 from coldharbour.errors import ColdHarbourError
-from coldharbour.kernel import database_conninfo
 from coldharbour.loader import Registry
 from coldharbour.settings import Configuration
 
@@ -29,7 +29,7 @@ async def connection_problems(configuration: Configuration, registry: Registry) 
 
 async def _database_problems(configuration: Configuration) -> AsyncIterator[str]:
     try:
-        async with database_conninfo(configuration.settings.database) as conninfo:
+        async with conninfo_of(configuration.settings.database) as conninfo:
             with anyio.move_on_after(PATIENCE_S) as patience:
                 await wait_for_database(conninfo)
             if patience.cancelled_caught:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pydantic import BaseModel, Field
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.accounts import AccountContext
 from coldharbour.broker import Priority
 from coldharbour.clock import SystemClock

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from pydantic import BaseModel
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.hookspecs import WorkerSpec, hookimpl
 from coldharbour.web.access.passwords import SHORTEST, hash_password
 from coldharbour.web.app import serve_web

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl
 from coldharbour.risk.lab.experiment import Experiment, Findings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.clock import Clock, SystemClock
 from coldharbour.db import Database
 from coldharbour.destinations import Destination

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.clock import SystemClock
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl

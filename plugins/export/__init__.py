@@ -11,7 +11,7 @@ from typing import BinaryIO
 import anyio.to_thread
 import click
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import hookimpl
 from coldharbour.web.listings import store

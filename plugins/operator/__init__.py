@@ -11,8 +11,7 @@ import anyio
 import click
 from psycopg import AsyncConnection
 
-from coldharbour import cli as commands
-from coldharbour import requests
+from coldharbour import commands, requests
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database
 from coldharbour.errors import Transient

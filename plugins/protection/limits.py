@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, notify
 from coldharbour.events import LossLimitReset

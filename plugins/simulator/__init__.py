@@ -13,7 +13,7 @@ import click
 from anyio.abc import TaskStatus
 from pydantic import BaseModel
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.accounts import SystemContext
 from coldharbour.clock import Clock, SystemClock
 from coldharbour.errors import BadConfig

@@ -19,9 +19,10 @@ from fakes.ingest import configuration_of, simulated
 
 from coldharbour import loader, settings
 from coldharbour.cli import PluginGroup
+from coldharbour.databases import bring_up_to_date
 from coldharbour.db import open_database
 from coldharbour.events import WorkerFailed, WorkerParked
-from coldharbour.kernel import Kernel, prepare_database
+from coldharbour.kernel import Kernel
 from coldharbour.loader import Registry
 from coldharbour.sections import PluginSettings
 from coldharbour.web.assets import Assets
@@ -97,7 +98,7 @@ class TestTheDropInFile:
             on_event("paper", WorkerParked(at=NOW, worker="stream", error="keys refused"))
             on_event("paper", WorkerFailed(at=NOW, worker="healing", error="a bug"))
 
-            await prepare_database(database_url, configuration, registry)
+            await bring_up_to_date(database_url, configuration, registry)
             async with open_database(database_url, name="test") as db:
                 with pytest.raises(Exception, match="does not take messages: HTTPStatusError") as refused:
                     await Kernel(configuration, registry, [work], db=db).run_one_cycle()
@@ -133,7 +134,7 @@ class TestThePackage:
             registry = loader.load_plugins(configuration)
             work = [a for a in registry.assignments if a.worker.spec.kind == "headroom"]
             [panel] = [p.spec for p in registry.panels if p.plugin.name == "headroom"]
-            await prepare_database(database_url, configuration, registry)
+            await bring_up_to_date(database_url, configuration, registry)
             async with open_database(database_url, name="test") as db:
                 async with db.transaction() as conn:
                     before = Fragments(Assets({})).panel(panel, "paper", await panel.load(conn, "paper"))

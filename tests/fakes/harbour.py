@@ -15,11 +15,12 @@ import anyio.to_thread
 from pydantic import BaseModel
 
 from coldharbour import loader, settings, store
+from coldharbour.databases import bring_up_to_date
 from coldharbour.db import Database, open_database
 from coldharbour.events import Event
 from coldharbour.hookspecs import WorkerSpec
 from coldharbour.journal import decoder
-from coldharbour.kernel import Kernel, prepare_database
+from coldharbour.kernel import Kernel
 from coldharbour.loader import Assignment, RegisteredWorker, Registry
 from coldharbour.sessions import MarketSession
 from coldharbour.settings import Configuration
@@ -123,5 +124,5 @@ async def open_harbour(url: str, folder: Path, more: str = "") -> AsyncIterator[
     registry = loader.load_plugins(configuration)
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(open_database(url, name="harbour", max_size=2))
-        await prepare_database(url, configuration, registry)
+        await bring_up_to_date(url, configuration, registry)
         yield Harbour(url, configuration, registry, db, stack)

@@ -20,8 +20,9 @@ from psycopg.rows import dict_row
 
 from coldharbour import loader, settings
 from coldharbour.clock import Clock, SystemClock
+from coldharbour.databases import bring_up_to_date
 from coldharbour.db import Database, open_database
-from coldharbour.kernel import Kernel, prepare_database
+from coldharbour.kernel import Kernel
 from coldharbour.sections import SimulatorSettings
 from coldharbour.settings import Configuration
 
@@ -169,7 +170,7 @@ async def recorded(
         configuration = configuration_of(folder, {slug: cable.port for slug, cable in cables.items()}, tables)
         registry = await anyio.to_thread.run_sync(loader.load_plugins, configuration)
         assignments = [a for a in registry.assignments if a.worker.spec.kind in kinds and a.destination]
-        await prepare_database(database_url, configuration, registry)
+        await bring_up_to_date(database_url, configuration, registry)
         db = await stack.enter_async_context(open_database(database_url, name="ingest", clock=SystemClock()))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(Kernel(configuration, registry, assignments, db=db, clock=clock).run)

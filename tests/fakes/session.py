@@ -28,8 +28,9 @@ from psycopg.rows import dict_row
 
 from coldharbour import loader, settings
 from coldharbour.clock import SystemClock, VirtualClock
+from coldharbour.databases import bring_up_to_date
 from coldharbour.db import Subscription, open_database
-from coldharbour.kernel import Kernel, prepare_database
+from coldharbour.kernel import Kernel
 from coldharbour.loader import Assignment, Registry
 from coldharbour.sections import SimulatorSettings
 from coldharbour.sessions import NEW_YORK
@@ -337,7 +338,7 @@ async def session(
         configuration = _configured(folder, address)
         registry = await anyio.to_thread.run_sync(loader.load_plugins, configuration)
         chosen = [work for work in registry.assignments if work.worker.spec.kind in kinds]
-        await prepare_database(database_url, configuration, registry)
+        await bring_up_to_date(database_url, configuration, registry)
         db = await stack.enter_async_context(open_database(database_url, name="test", clock=SystemClock()))
         listener = await stack.enter_async_context(db.listener())
         heard = listener.subscribe("status_channel", *(f"{name}_channel_{SLUG}" for name in ("raw", "pos", "equity")))

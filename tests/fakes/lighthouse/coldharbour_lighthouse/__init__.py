@@ -17,7 +17,7 @@ import click
 from psycopg import AsyncConnection
 from pydantic import BaseModel, Field
 
-from coldharbour import cli as commands
+from coldharbour import commands
 from coldharbour.accounts import AccountContext
 from coldharbour.db import notify
 from coldharbour.events import Event
