@@ -5,17 +5,19 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 
 from coldharbour.activity_types import FILL, PERFORMANCE
-from coldharbour.live.cash import Activity, cash_effect, counted_day, is_external, move_kind, share_effect
+from coldharbour.live.cash import Activity, cash_effect, counted_day, is_external, moment_of, move_kind, share_effect
 from coldharbour.live.model import ZERO, MoveKind
 from coldharbour.metrics import performance
 from coldharbour.metrics.model import DayEnd, EquityPoint
 
 Closes = Mapping[str, Mapping[date, Decimal]]  # by symbol and session day, per share, not adjusted for anything
+
+Paid = tuple[datetime, str, Decimal]  # when, the fill's id, price per share
 
 NO_CLOSES: Final[Mapping[date, Decimal]] = {}
 
@@ -25,8 +27,9 @@ class SessionBook:
     """What the activities of one session changed, those of the days without a session before it included.
 
     cash: all cash effects. flows: the external ones among them. moves: signed shares by symbol, transfers
-    included. transfers: those of them that came from another account or went there. splits: those that a corporate
-    action made or took. buy_volume, sell_volume: money traded, positive.
+    included. transfers: those of them that came from another account or went there, and did not come back. splits:
+    those that a corporate action made or took. paid: by symbol, its newest fill. buy_volume, sell_volume: money traded,
+    positive.
     """
 
     session_date: date
@@ -35,6 +38,7 @@ class SessionBook:
     moves: dict[str, Decimal] = field(default_factory=dict)
     transfers: dict[str, Decimal] = field(default_factory=dict)
     splits: dict[str, Decimal] = field(default_factory=dict)
+    paid: dict[str, Paid] = field(default_factory=dict)
     buy_volume: Decimal = ZERO
     sell_volume: Decimal = ZERO
 
@@ -57,9 +61,10 @@ def daily_equity(
     names itself there and leaves its value out. sessions: days on which the market opens, ascending; what happens
     between two of them counts in the later one, what happens after the last in none. performance_types: the
     activity types that change profit; all other cash is an external flow. closed_through: the last session that has
-    closed; the points of later ones are provisional. start: go on behind this session instead of beginning; then
-    neither earlier activities nor earlier sessions are looked at, and the points are those that a replay of
-    everything would give. rf: riskless return of one day, a fraction.
+    closed; the points of later ones are provisional, and what their own fills paid is newer than any close before.
+    start: go on behind this session instead of beginning; then neither earlier activities nor earlier sessions are
+    looked at, and the points are those that a replay of everything would give. rf: riskless return of one day, a
+    fraction.
 
     Money is exact and unrounded, in account currency; returns are fractions. Source: domain.md 6, 7 Daily.
 
@@ -159,6 +164,8 @@ def close_session(
     """
     held = dict(before.quantities) if before else {}
     known = split_prices(before.prices, held, book.splits) if before else {}
+    if provisional:
+        known |= {symbol: price for symbol, (_, _, price) in book.paid.items()}
     _move(held, book.moves)
     prices, missing = _prices({**held, **book.transfers}, known, closes, book.session_date)
     cash = (before.point.cash if before else ZERO) + book.cash
@@ -204,11 +211,22 @@ def _book(book: SessionBook, activity: Activity, performance_types: Set[str]) ->
             book.buy_volume -= amount
         else:
             book.sell_volume += amount
+        _note_price(book.paid, activity)
         return
     if is_external(kind, performance_types):
         book.flows += amount
     if shares and activity.symbol:
-        _add(book.transfers if move_kind(kind) is MoveKind.TRANSFER else book.splits, activity.symbol, shares)
+        if move_kind(kind) is MoveKind.TRANSFER:
+            _move(book.transfers, {activity.symbol: shares})
+        else:
+            _add(book.splits, activity.symbol, shares)
+
+
+def _note_price(paid: dict[str, Paid], fill: Activity) -> None:
+    at = moment_of(fill)
+    if at is not None and fill.price:
+        newest = at, fill.id, fill.price
+        paid[fill.symbol] = max(paid.get(fill.symbol, newest), newest)
 
 
 def split_prices(

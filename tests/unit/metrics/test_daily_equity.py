@@ -118,6 +118,18 @@ class TestShares:
         # what moved in or out earned nothing on its day
         assert [point.daily_return for point in points] == [0.0, 0.0, 10 / 1620, 10 / 1630, 10 / 1380]
 
+    def test_shares_that_came_and_left_within_a_session_were_worth_as_much_and_need_no_price(self) -> None:
+        activities = [
+            cash(MONDAY, "CSD", "1000"), shares(TUESDAY, "ACATS", "40", "KO"), shares(TUESDAY, "JNLS", "-40", "KO"),
+        ]  # fmt: skip
+
+        [_, point] = daily_equity(activities, {}, WEEK[:2])
+
+        assert (point.complete, point.missing_symbols) == (True, ())
+        assert [point.deposit, point.net_flows] == money("1000", "0")
+        assert point.daily_return == 0
+        assert needed_closes(book_sessions(activities, WEEK[:2])) == {}
+
     def test_a_split_is_worth_nothing(self) -> None:
         activities = [
             cash(MONDAY, "CSD", "1000"), fill(MONDAY, "buy", "10", "KO", "60"), shares(WEDNESDAY, "SPLIT", "20", "KO"),
@@ -160,6 +172,25 @@ class TestPrices:
         assert (first.complete, first.missing_symbols) == (False, ("NOPE",))
         assert (second.complete, second.missing_symbols) == (True, ())
         assert [first.market_value, second.market_value] == money(60, 371)
+
+    def test_until_the_close_a_symbol_that_nobody_quotes_is_worth_what_its_newest_fill_paid(self) -> None:
+        """40 shares came from elsewhere and were sold on the same day: a flow of 2400, and 40 lost of it."""
+        activities = [
+            cash(MONDAY, "CSD", "1000"),
+            shares(TUESDAY, "ACATS", "40", "KO"),
+            fill(TUESDAY, "sell", "20", "KO", "60", at="15:00:00"),
+            fill(TUESDAY, "sell", "20", "KO", "58", at="14:00:00"),
+        ]
+
+        [_, running] = daily_equity(activities, {}, WEEK[:2], closed_through=MONDAY)
+        [_, quoted] = daily_equity(activities, prices(KO="- 61"), WEEK[:2], closed_through=MONDAY)
+        [_, closed] = daily_equity(activities, {}, WEEK[:2])
+
+        assert [running.deposit, running.net_flows] == money("3360", "2400")
+        assert running.daily_return == -40 / 3400
+        assert [quoted.deposit, quoted.net_flows] == money("3360", "2440")
+        assert [closed.deposit, closed.net_flows] == money("3360", "0")  # only the day's close counts then
+        assert [point.missing_symbols for point in (running, quoted, closed)] == [(), (), ("KO",)]
 
     def test_a_close_older_than_the_position_is_known_too(self) -> None:
         activities = [cash(MONDAY, "CSD", "1000"), fill(WEDNESDAY, "buy", "10", "KO", "63")]
