@@ -203,7 +203,9 @@ class Blotter:
         if order.heir is not None and order.root is None and not is_complete:
             followers.append(self.book.by_id[order.heir])
         for place, follower in enumerate(followers, start=1):
-            if is_complete:
+            if is_complete and follower.id == order.heir:
+                self.reject(follower, f"order {order.id} is already filled", at + place * MILLISECOND)
+            elif is_complete:
                 self._cancel(follower, at + place * MILLISECOND, is_told=not self.quirks.lose_sibling_cancel)
             elif not follower.terminal and follower.qty is not None:
                 follower.qty -= qty

@@ -93,7 +93,7 @@ class Desk:
             self._put(self._sessions.next_release(now), "release", order)
         elif order.status == "pending_cancel" and not self.blotter.quirks.pending_cancel_stuck:
             self._later("cancel", order, now)
-        elif order.status == "pending_replace":
+        elif order.status == "pending_replace" and not self.blotter.quirks.pending_replace_stuck:
             self._later("replace", order, now)
         if order.root is None:
             delay = GTC_JOB_DELAY if order.time_in_force == "gtc" else 0
@@ -231,7 +231,7 @@ class Desk:
             raise unprocessable("order chain not fully replaced")
         if order.terminal:
             raise unprocessable(f"order is not open, status: {order.status}")
-        if order.status in UNREPLACEABLE:
+        if order.status in UNREPLACEABLE or (order.status == "held" and self.blotter.quirks.held_not_replaceable):
             raise unprocessable(f"cannot replace order in {order.status} status")
         if order.notional is not None:
             raise unprocessable("notional orders cannot be replaced")

@@ -48,6 +48,7 @@ class Switches(BaseModel):
     rest_repeat_page_rate: Rate = Field(0, description="The page token is ignored: the same page again.")
     rest_partial_page_rate: Rate = Field(0, description="The second half of a list is missing.")
     rest_delay_s: Seconds = Field(0, description="Seconds before each answer.")
+    rest_hold: bool = Field(default=False, description="Requests wait, not done, for as long as this is true.")
     rest_methods: list[Method] = Field([], description="REST faults hit only these methods; empty = all.")
     rest_paths: list[str] = Field([], description="REST faults hit only paths holding one of these texts.")
     rest_fault_limit: int | None = Field(None, ge=0, description="REST faults still to come; null = no end.")

@@ -20,6 +20,8 @@ class BrokerQuirks:
     replace_then_reject: PATCH answers 200, then the replacement is rejected and the old order keeps working.
     replace_error_though_done: PATCH answers 500, yet the order was replaced.
     pending_cancel_stuck: a cancel is taken and never completed.
+    pending_replace_stuck: a replace is taken and never completed.
+    held_not_replaceable: PATCH refuses an order that is `held`; no document promises that it is taken.
     replaced_leg_layout: which legs a parent lists after a leg was replaced.
     stop_id_changes_on_trigger: an elected stop leg is `replaced` by another id, which then fills.
     """
@@ -32,5 +34,7 @@ class BrokerQuirks:
     replace_then_reject: bool = False
     replace_error_though_done: bool = False
     pending_cancel_stuck: bool = False
+    pending_replace_stuck: bool = False
+    held_not_replaceable: bool = False
     replaced_leg_layout: LegLayout = "new"
     stop_id_changes_on_trigger: bool = False

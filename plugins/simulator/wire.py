@@ -17,7 +17,7 @@ from coldharbour.clock import Clock, SystemClock
 
 from .broker import SimulatedAccount, SimulatedBroker
 from .connections import Connections
-from .faults import FaultBoard
+from .faults import FaultBoard, Switches
 
 WINDOW_S = 60.0
 PAGE_TOKENS = {"page_token", "after_order_id", "before_order_id"}
@@ -100,6 +100,8 @@ class Wire:
         self._closing = closing
         self._clock = clock or SystemClock()  # clients wait in real seconds
         self._windows: dict[str, Window] = {}
+        self._let_go = anyio.Event()
+        board.on_change(self._let_held_go)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, await _read_body(receive))
@@ -128,6 +130,8 @@ class Wire:
     async def _serve(self, request: Request, slug: str) -> Answer:
         """Have the request done, with the faults that hit; SILENCE means never answer."""
         exposed = self._board.rest_may_hit(request.method, request.path, slug)
+        if exposed and self._board.switches.rest_hold:
+            await self._hold()
 
         def hit(name: str) -> bool:
             return exposed and self._board.hits_rest(name)
@@ -184,6 +188,18 @@ class Wire:
     async def _do_later(self, request: Request) -> None:
         await anyio.sleep(self._board.switches.rest_late_effect_s)
         await self._do(request)
+
+    def _let_held_go(self, switches: Switches) -> None:
+        if not switches.rest_hold:
+            self._let_go.set()
+            self._let_go = anyio.Event()
+
+    async def _hold(self) -> None:
+        """Wait until requests are let go, whether or not the client still waits."""
+        self._board.count("rest_hold")
+        async with anyio.create_task_group() as tasks:
+            for event in (self._let_go, self._closing):
+                tasks.start_soon(_until_set, event, tasks.cancel_scope)
 
     async def _hang(self, scope: Scope, receive: Receive) -> None:
         """Say nothing until the client gives up or the simulator stops."""
@@ -243,6 +259,11 @@ async def _read_body(receive: Receive) -> bytes:
         body += message["body"]
         if not message["more_body"]:
             return body
+
+
+async def _until_set(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope | None = None) -> None:

@@ -18,7 +18,6 @@ import httpx
 from coldharbour_plugins.simulator.account import SimulatedAccount
 from coldharbour_plugins.simulator.broker import SimulatedBroker
 from coldharbour_plugins.simulator.pace import PacedClock
-from coldharbour_plugins.simulator.server import SimulatorAddress
 
 from coldharbour import loader
 from coldharbour.clock import SystemClock
@@ -52,7 +51,7 @@ class StopBench:
 
     station: Station
     broker: SimulatedBroker
-    address: SimulatorAddress
+    http: httpx.AsyncClient  # to the broker's switches
     clock: PacedClock
     folder: Path
     database_url: str
@@ -65,14 +64,12 @@ class StopBench:
 
     async def faults(self, **switches: object) -> None:
         """Set the broker's fault switches named; all others fall back."""
-        async with httpx.AsyncClient() as client:
-            answer = await client.put(f"{self.address.url}/sim/faults", json=switches)
-            answer.raise_for_status()
+        answer = await self.http.put("/sim/faults", json=switches)
+        answer.raise_for_status()
 
     async def hits(self, name: str) -> int:
         """Return how often a fault did its harm."""
-        async with httpx.AsyncClient() as client:
-            listing = (await client.get(f"{self.address.url}/sim/faults")).json()["faults"]
+        listing = (await self.http.get("/sim/faults")).json()["faults"]
         return next(int(row["hits"]) for row in listing if row["name"] == name)
 
     async def enter(self, *symbols: str) -> list[Trade]:
@@ -103,6 +100,31 @@ class StopBench:
         """Hold the price of symbols."""
         for symbol in symbols:
             self.broker.market.pin(symbol, price)
+
+    @asynccontextmanager
+    async def touched(self, trade: Trade, **switches: object) -> AsyncIterator[None]:
+        """Touch a trade's trigger; the request that follows waits at the broker for the length of the block.
+
+        switches: of the broker, until that request is answered.
+        """
+        before = await self.hits("rest_hold")
+        await self.faults(rest_hold=True, rest_methods=["PATCH"], rest_paths=[trade.stop_id], **switches)
+        self.pin(TOUCH, trade.symbol)
+
+        async def has_come() -> bool:
+            return await self.hits("rest_hold") > before
+
+        await self.station.until(has_come)
+        yield
+        await self.faults(**switches)
+        await self.until_answered(trade)
+        await self.faults()
+
+    def finish_replace(self, order_id: str) -> None:
+        """Complete a replace that is stuck."""
+        blotter = self.account.blotter
+        blotter.finish_replace(blotter.book.get(order_id), blotter.moment(self.broker.now()))
+        self.broker.commit()
 
     async def intents(self, trade: Trade | None = None, *, asked: bool = True) -> list[dict[str, Any]]:
         """Return the intents of a trade, or all, oldest first. asked: only those whose request may have left.
@@ -207,7 +229,10 @@ async def stop_bench(database_url: str, folder: Path, kinds: Sequence[str] = KIN
     """Lend an armed account, every price at 100. kinds: the workers that record and value it."""
     clock = PacedClock(SystemClock(), SPEED)
     open_all_day(database_url)
-    async with simulated(SLUG, clock=clock) as (broker, address):
+    async with (
+        simulated(SLUG, clock=clock) as (broker, address),
+        httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+    ):
         for symbol in SYMBOLS:
             broker.market.pin(symbol, ENTRY)
         worker = "[workers.breakeven]\ninterval_s = 5\nsymbol_failures = 50\n"
@@ -216,4 +241,4 @@ async def stop_bench(database_url: str, folder: Path, kinds: Sequence[str] = KIN
         async with recorded(database_url, folder, accounts, tables, kinds, clock=clock) as [station]:
             for kind in kinds:
                 await until_worker_ready(station, kind)
-            yield StopBench(station, broker, address, clock, folder, database_url, tables)
+            yield StopBench(station, broker, http, clock, folder, database_url, tables)

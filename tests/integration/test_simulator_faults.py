@@ -222,6 +222,24 @@ async def test_a_hang_is_never_answered_whether_done_or_not(bench: Bench, fault:
     assert bench.orders() == before + placed
 
 
+async def test_a_held_request_is_done_when_it_is_let_go(bench: Bench) -> None:
+    before, answers = bench.orders(), list[str]()
+    await bench.set(rest_hold=True, rest_methods=["POST"])
+
+    async def place() -> None:
+        answers.append(await bench.place())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(place)
+        while await bench.hits("rest_hold") == 0:  # until the request has arrived
+            continue
+        held = (bench.orders(), len(answers))
+        await bench.set(rest_hold=False)
+
+    assert held == (before, 0)
+    assert (bench.orders(), len(answers)) == (before + 1, 1)
+
+
 async def test_a_cut_body_breaks_off_in_the_middle(bench: Bench) -> None:
     await bench.set(rest_cut_rate=1)
 

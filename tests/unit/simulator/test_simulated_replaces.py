@@ -122,6 +122,29 @@ def test_a_replacement_can_succeed_although_the_answer_is_an_error(bench: Bench)
     assert (bench.read(stop)["status"], bench.legs(parent)[1]["stop_price"]) == ("replaced", "97")
 
 
+def test_a_replace_can_be_taken_and_hang_until_its_stop_fills_and_the_replacement_is_rejected(bench: Bench) -> None:
+    bench.broker.quirks.pending_replace_stuck = True
+    stop = bench.legs(bench.bracket())[1]
+
+    new = bench.account.replace(text(stop, "id"), {"stop_price": "97"})
+    bench.settle(3600)
+    hanging = bench.read(stop)["status"]
+    bench.price("AAPL", "94")
+
+    assert (hanging, bench.read(stop)["status"], bench.read(new)["status"]) == ("pending_replace", "filled", "rejected")
+    assert bench.held() == "0"
+
+
+def test_a_held_stop_can_be_one_that_is_not_replaced(bench: Bench) -> None:
+    bench.broker.quirks.held_not_replaceable = True
+    stop = bench.legs(bench.bracket())[1]
+
+    refusal = refusal_of_replace(bench, stop, stop_price="97")
+
+    assert (refusal.status, refusal.message) == (422, "cannot replace order in held status")
+    assert bench.read(stop)["replaced_by"] is None
+
+
 def test_a_chain_of_replacements_is_followed_by_its_links(bench: Bench) -> None:
     stop = bench.legs(parent := bench.bracket())[1]
     for price in ("96", "97", "98"):
