@@ -23,7 +23,7 @@ from coldharbour.settings import Configuration
 if TYPE_CHECKING:
     from coldharbour.broker import Broker
     from coldharbour.feed.prices import Prices
-    from coldharbour.loader import Registry
+    from coldharbour.registry import Registry
 
 
 class Lease(Protocol):  # the kernel's leases satisfy it; workers see no more of them

@@ -19,8 +19,8 @@ from coldharbour.db import masked
 from coldharbour.errors import BadConfig, ColdHarbourError
 from coldharbour.hookspecs import PROJECT
 from coldharbour.kernel import Kernel
-from coldharbour.loader import Assignment
 from coldharbour.online import connection_problems
+from coldharbour.registry import Assignment
 from coldharbour.supervise import describe
 
 

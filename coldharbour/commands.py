@@ -26,7 +26,7 @@ from coldharbour.db import Database, masked, open_database, wait_for_database
 from coldharbour.destinations import Destination
 from coldharbour.errors import BadConfig, GaveUp, Transient
 from coldharbour.kernel import Kernel
-from coldharbour.loader import Assignment, Registry
+from coldharbour.registry import Assignment, Registry
 from coldharbour.settings import Configuration, suggestion
 from coldharbour.supervise import decisive
 from coldharbour.watchdog import LoopWatchdog

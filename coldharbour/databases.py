@@ -11,7 +11,7 @@ from coldharbour import schema
 from coldharbour.clock import Clock
 from coldharbour.db import Database, normalize_url, open_database
 from coldharbour.embedded import embedded_server
-from coldharbour.loader import Registry
+from coldharbour.registry import Registry
 from coldharbour.sections import DatabaseSettings
 from coldharbour.settings import Configuration
 

@@ -15,7 +15,7 @@ from coldharbour.clock import Clock
 from coldharbour.db import Database, notify
 from coldharbour.errors import Transient
 from coldharbour.events import AnyEvent, Event
-from coldharbour.loader import Plugin
+from coldharbour.registry import Plugin
 
 KEPT_IN_MEMORY = 10_000
 OBSERVER_FAILURES = 5

@@ -25,7 +25,7 @@ from coldharbour.errors import Transient
 from coldharbour.journal import EventDispatcher, EventJournal
 from coldharbour.lanes import Lane
 from coldharbour.leases import HeldLease, LeaseKeeper
-from coldharbour.loader import Assignment, Registry
+from coldharbour.registry import Assignment, Registry
 from coldharbour.requests import request_channel
 from coldharbour.sessions import Phase, Schedule
 from coldharbour.settings import Configuration

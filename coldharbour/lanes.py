@@ -20,7 +20,7 @@ from coldharbour.accounts import AccountContext, SystemContext
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import Event
 from coldharbour.leases import HeldLease
-from coldharbour.loader import Assignment
+from coldharbour.registry import Assignment
 from coldharbour.requests.store import PauseRow
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import Backoff, Exited, LeaseLost, Returned, Stalled, State, Status, Supervisor

@@ -13,7 +13,7 @@ from coldharbour.databases import conninfo_of
 from coldharbour.db import masked, wait_for_database
 from coldharbour.destinations import Destination
 from coldharbour.errors import ColdHarbourError
-from coldharbour.loader import Registry
+from coldharbour.registry import Registry
 from coldharbour.settings import Configuration
 
 PATIENCE_S = 10.0

@@ -16,7 +16,7 @@ from coldharbour.clock import SystemClock
 from coldharbour.db import Database
 from coldharbour.errors import Transient
 from coldharbour.hookspecs import PanelSpec, hookimpl
-from coldharbour.loader import Assignment
+from coldharbour.registry import Assignment
 from coldharbour.requests import TIME_LIMIT, Action, Outcome, request_channel
 from coldharbour.requests.store import RequestRow, newest_requests, request_by_id
 

@@ -1,4 +1,4 @@
-"""A byte proxy that makes a good network bad: Toxiproxy's eight toxics between a client and a server.
+"""A byte proxy that makes a good network bad: toxics at work between a client and a server.
 
 Owns the sockets it accepted and the bytes in flight; it never looks inside them, and never loses a byte
 that no toxic told it to lose.
@@ -14,97 +14,33 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from .toxics import (
+    TOXIC,
+    AnyToxic,
+    Bandwidth,
+    Direction,
+    Down,
+    Latency,
+    LimitData,
+    ResetPeer,
+    Slicer,
+    SlowClose,
+    Timeout,
+)
 
 Address = tuple[str, int] | str
 """(host, port) of a TCP socket, or the path of a unix socket."""
-
-Direction = Literal["downstream", "upstream"]
-"""downstream: from the server to the client; upstream: from the client to the server."""
 
 CHUNK_BYTES = 65_536
 CHUNKS_IN_FLIGHT = 64  # bounds the memory one direction of a connection can hold while it is delayed
 OPEN_WAIT_S = 5.0  # a server that does not even accept counts as absent
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: close() sends RST, not FIN
-
-
-class BaseToxic(BaseModel):
-    """What every toxic has; each connection draws once whether a toxic of some probability hits it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field("", description="Handle for removal; defaults to <kind>_<direction>.")
-    direction: Direction = Field("downstream", description="Which way the harmed bytes flow.")
-    probability: float = Field(1.0, ge=0, le=1, description="Share of connections that it harms.")
-
-
-class Latency(BaseToxic):
-    """Every byte arrives late."""
-
-    kind: Literal["latency"]
-    delay_s: float = Field(ge=0, description="Seconds that each chunk is held.")
-    jitter_s: float = Field(0, ge=0, description="Seconds added or taken at random.")
-
-
-class Down(BaseToxic):
-    """The port is closed and all connections are cut, whatever the direction."""
-
-    kind: Literal["down"]
-
-
-class Bandwidth(BaseToxic):
-    """The line is thin."""
-
-    kind: Literal["bandwidth"]
-    bytes_per_s: int = Field(gt=0, description="Bytes that pass in one second.")
-
-
-class SlowClose(BaseToxic):
-    """The end of the stream arrives late."""
-
-    kind: Literal["slow_close"]
-    delay_s: float = Field(ge=0, description="Seconds between the end of the data and its announcement.")
-
-
-class Timeout(BaseToxic):
-    """Nothing arrives any more, and nobody is told: a half-open connection."""
-
-    kind: Literal["timeout"]
-    after_s: float = Field(0, ge=0, description="Seconds until the connection is closed; 0 = silent until removed.")
-
-
-class ResetPeer(BaseToxic):
-    """The connection is reset (RST)."""
-
-    kind: Literal["reset_peer"]
-    after_s: float = Field(0, ge=0, description="Seconds until the reset.")
-
-
-class Slicer(BaseToxic):
-    """The data arrives in crumbs."""
-
-    kind: Literal["slicer"]
-    size_bytes: int = Field(gt=0, description="Mean size of a crumb.")
-    variation_bytes: int = Field(0, ge=0, description="Bytes by which a crumb may differ from the mean.")
-    gap_s: float = Field(0, ge=0, description="Seconds between two crumbs.")
-
-
-class LimitData(BaseToxic):
-    """The connection is closed after some bytes, in the middle of a frame if need be."""
-
-    kind: Literal["limit_data"]
-    limit_bytes: int = Field(ge=0, description="Bytes that still pass, counted from now on.")
-
-
-AnyToxic = Latency | Down | Bandwidth | SlowClose | Timeout | ResetPeer | Slicer | LimitData
-Toxic = Annotated[AnyToxic, Field(discriminator="kind")]
-TOXIC: TypeAdapter[AnyToxic] = TypeAdapter(Toxic)
 
 
 @dataclass(frozen=True)

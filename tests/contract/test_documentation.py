@@ -30,7 +30,7 @@ from coldharbour import errors, events, hookspecs, loader, settings
 from coldharbour.accounts import AccountContext, SystemContext, WorkerContext
 from coldharbour.cli import cli
 from coldharbour.hookspecs import PanelSpec, WorkerSpec
-from coldharbour.loader import RegisteredWorker
+from coldharbour.registry import RegisteredWorker
 from coldharbour.sections import DestinationSettings, Settings
 from coldharbour.settings import KNOWN_VARIABLES
 from coldharbour.supervise import State

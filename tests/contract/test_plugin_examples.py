@@ -23,7 +23,7 @@ from coldharbour.databases import bring_up_to_date
 from coldharbour.db import open_database
 from coldharbour.events import WorkerFailed, WorkerParked
 from coldharbour.kernel import Kernel
-from coldharbour.loader import Registry
+from coldharbour.registry import Registry
 from coldharbour.sections import PluginSettings
 from coldharbour.web.assets import Assets
 from coldharbour.web.fragments import Fragments

@@ -21,7 +21,7 @@ from coldharbour.events import Event
 from coldharbour.hookspecs import WorkerSpec
 from coldharbour.journal import decoder
 from coldharbour.kernel import Kernel
-from coldharbour.loader import Assignment, RegisteredWorker, Registry
+from coldharbour.registry import Assignment, RegisteredWorker, Registry
 from coldharbour.sessions import MarketSession
 from coldharbour.settings import Configuration
 from coldharbour.store import WorkerRow

@@ -31,7 +31,7 @@ from coldharbour.clock import Clock, SystemClock
 from coldharbour.db import Database, notify, open_database
 from coldharbour.destinations import Destination
 from coldharbour.hookspecs import PROJECT, PanelSpec, WorkerSpec
-from coldharbour.loader import Assignment, Plugin, RegisteredPanel, RegisteredWorker, Registry
+from coldharbour.registry import Assignment, Plugin, RegisteredPanel, RegisteredWorker, Registry
 from coldharbour.schema import upgrade
 from coldharbour.sections import PAPER_URL, Settings, WebSettings
 from coldharbour.sessions import MarketSession

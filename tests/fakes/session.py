@@ -31,7 +31,7 @@ from coldharbour.clock import SystemClock, VirtualClock
 from coldharbour.databases import bring_up_to_date
 from coldharbour.db import Subscription, open_database
 from coldharbour.kernel import Kernel
-from coldharbour.loader import Assignment, Registry
+from coldharbour.registry import Assignment, Registry
 from coldharbour.sections import SimulatorSettings
 from coldharbour.sessions import NEW_YORK
 from coldharbour.settings import Configuration

@@ -18,7 +18,7 @@ from fakes.harbour import PATIENCE_S, Harbour, open_harbour
 from coldharbour.clock import SystemClock
 from coldharbour.events import Event, WorkerFailed
 from coldharbour.journal import OBSERVER_FAILURES, EventDispatcher, EventJournal
-from coldharbour.loader import Plugin
+from coldharbour.registry import Plugin
 
 pytestmark = pytest.mark.anyio
 

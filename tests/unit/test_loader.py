@@ -11,7 +11,8 @@ import pytest
 
 from coldharbour import loader, settings
 from coldharbour.errors import BadConfig
-from coldharbour.loader import BUILT_IN_PACKAGE, Assignment, Registry
+from coldharbour.loader import BUILT_IN_PACKAGE
+from coldharbour.registry import Assignment, Registry
 from coldharbour.sections import PluginSettings
 
 DESTINATIONS = """

@@ -17,7 +17,7 @@ from coldharbour import requests
 from coldharbour import store as kernel_store
 from coldharbour.db import notify
 from coldharbour.events import LossLimitReset
-from coldharbour.loader import Assignment
+from coldharbour.registry import Assignment
 from coldharbour.requests import Action, Outcome
 from coldharbour.requests.store import RequestRow, request_by_id
 from coldharbour.risk.losses import store as losses
