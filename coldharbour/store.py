@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from coldharbour.sessions import MarketSession
+
+LONG = timedelta(days=36_500)
+EventMark = tuple[int, int]  # transaction and id: the place of an event in the journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +36,17 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One row of `accounts.events`; payload is the event as JSON."""
+    """One row of `accounts.events`; payload is the event as JSON. mark: its place in the journal."""
 
     id: int
+    revision: int
     destination: str
     payload: str
+
+    @property
+    def mark(self) -> EventMark:
+        """Its place among the events, in the order in which their transactions began."""
+        return self.revision, self.id
 
 
 async def register_destinations(conn: AsyncConnection, destinations: Iterable[tuple[str, str]]) -> None:
@@ -188,20 +197,51 @@ async def append_events(conn: AsyncConnection, events: Sequence[tuple[str, datet
     )
 
 
-async def last_event_id(conn: AsyncConnection) -> int:
-    """Return the id of the newest event, 0 if there is none."""
-    row = await (await conn.execute("select coalesce(max(id), 0) from accounts.events")).fetchone()
-    return int(row[0]) if row else 0
+async def newest_mark(conn: AsyncConnection) -> EventMark:
+    """Return a place behind every event that is known, and before those whose transactions are not over."""
+    row = await (await conn.execute("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")).fetchone()
+    return (row[0] if row else 0), 0
 
 
-async def events_after(conn: AsyncConnection, event_id: int, limit: int = 500) -> list[EventRow]:
-    """Return the events after an id, oldest first."""
+async def events_after(
+    conn: AsyncConnection, mark: EventMark, within: timedelta = timedelta.max, limit: int = 500
+) -> list[EventRow]:
+    """Return the events behind a place, up to the first whose transaction may not be over.
+
+    within: how long ago they were recorded at most.
+    """
     async with conn.cursor(row_factory=class_row(EventRow)) as cur:
         await cur.execute(
-            "select id, destination, payload::text from accounts.events where id > %s order by id limit %s",
-            [event_id, limit],
+            """
+            select id, revision::text::bigint as revision, destination, payload::text from accounts.events
+            where (revision, id) > (%s::text::xid8, %s) and revision < pg_snapshot_xmin(pg_current_snapshot())
+                and recorded_at > now() - make_interval(secs => %s)
+            order by accounts.events.revision, id limit %s
+            """,
+            [*mark, min(within, LONG).total_seconds(), limit],
         )
         return await cur.fetchall()
+
+
+async def observer_marks(conn: AsyncConnection, plugins: Sequence[str]) -> dict[str, EventMark]:
+    """Return up to where the observers of plugins were told of events; one that never was is missing."""
+    cursor = await conn.execute(
+        "select plugin, revision::text::bigint, event_id from accounts.observers where plugin = any(%s)",
+        [list(plugins)],
+    )
+    return {plugin: (revision, event_id) for plugin, revision, event_id in await cursor.fetchall()}
+
+
+async def keep_observer_marks(conn: AsyncConnection, plugins: Sequence[str], mark: EventMark) -> None:
+    """Note that the observers of plugins were told of all events up to a place."""
+    await conn.execute(
+        """
+        insert into accounts.observers (plugin, revision, event_id)
+        select plugin, %s::text::xid8, %s from unnest(%s::text[]) as told(plugin)
+        on conflict (plugin) do update set revision = excluded.revision, event_id = excluded.event_id
+        """,
+        [*mark, list(plugins)],
+    )
 
 
 async def prune_events(conn: AsyncConnection, before: datetime) -> int:

@@ -20,6 +20,7 @@ from coldharbour.clock import Clock
 from coldharbour.connect import one_line
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import StopMoved
+from coldharbour.journal import announce, record
 from coldharbour.risk import store as audit
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.clearance import Obstacle, obstacle_to
@@ -195,6 +196,7 @@ class StopMover:
             is_new = await store.keep_outcome(conn, intent, now)
             if is_new:
                 await self._record_end(conn, intent, now)
+                await record(conn, self._slug, list(_moved(intent, symbol, now)))
             flags = {intent.lot_id: str(Flag.OK)} if is_new and intent.state is MoveState.MOVED else {}
             flagged = await audit.flag_lots(conn, self._slug, flags)
         if is_new:
@@ -215,10 +217,7 @@ class StopMover:
                  "new_stop": str(move.stop_price), "intent": intent.client_order_id}  # fmt: skip
         if intent.state is MoveState.MOVED:
             ctx.log.info("stop.moved", **facts, order=intent.new_order_id)
-            ctx.emit(StopMoved(
-                at=ctx.clock.now(), lot_id=intent.lot_id, symbol=symbol, side=move.side, old_stop=move.old_stop,
-                new_stop=move.stop_price, new_order_id=intent.new_order_id or "",
-            ))  # fmt: skip
+            await announce(ctx.db, self._slug)
         else:
             ctx.log.warning("stop.not_moved", **facts, state=intent.state.value, reason=intent.reason)
         await tell_end(ctx.db, self._slug, intent.lot_id, has_moved=intent.state is MoveState.MOVED)
@@ -237,6 +236,15 @@ class StopMover:
             yield
         finally:
             self.busy.pop(lot_id, None)
+
+
+def _moved(intent: Intent, symbol: str, at: datetime) -> Iterator[StopMoved]:
+    move = intent.move
+    if intent.state is MoveState.MOVED:
+        yield StopMoved(
+            at=at, lot_id=intent.lot_id, symbol=symbol, side=move.side, old_stop=move.old_stop,
+            new_stop=move.stop_price, new_order_id=intent.new_order_id or "",
+        )  # fmt: skip
 
 
 def _fence(clock: Clock, checked_s: float) -> Callable[[], None]:

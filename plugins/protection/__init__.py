@@ -15,6 +15,7 @@ from coldharbour.accounts import AccountContext, SystemContext, WorkerContext
 from coldharbour.clock import SystemClock
 from coldharbour.db import notify
 from coldharbour.hookspecs import PanelSpec, WorkerSpec, hookimpl
+from coldharbour.journal import announce
 from coldharbour.risk.losses import store as losses
 from coldharbour.risk.losses.limits import LossLimit
 from coldharbour.risk.losses.model import Stage
@@ -78,7 +79,7 @@ async def protect(ctx: AccountContext, cfg: ProtectionSettings) -> float | None:
     found = await look(
         ctx.db, slug, now, grace=timedelta(seconds=cfg.grace_s), warn_days=cfg.warn_days, lease=ctx.lease
     )
-    _tell_exposure(ctx, found)
+    _log_exposure(ctx, found)
     rules = Rules(
         limits=cfg.limits,
         max_minute_age=timedelta(seconds=cfg.max_minute_age_s),
@@ -86,7 +87,9 @@ async def protect(ctx: AccountContext, cfg: ProtectionSettings) -> float | None:
         lease=ctx.lease,
     )
     verdict = await look_at_account(ctx.db, slug, now, rules, is_open=ctx.phase() is Phase.REGULAR)
-    _tell_loss(ctx, verdict)
+    _log_loss(ctx, verdict)
+    if found.events or verdict.events:
+        await announce(ctx.db, slug)
     if found.changes or verdict.changed:
         await notify(ctx.db, f"{CHANNEL}_{slug}", "{}")
     due_at = found.changes.due_at
@@ -98,13 +101,15 @@ async def watch_group(ctx: SystemContext, cfg: GroupLimitSettings) -> None:
     slugs = [destination.slug for destination in ctx.configuration.destinations]
     rules = Rules(limits=cfg.limits, max_minute_age=timedelta(seconds=cfg.max_minute_age_s))
     verdict = await look_at_all(ctx.db, slugs, ctx.clock.now(), rules)
-    _tell_loss(ctx, verdict)
+    _log_loss(ctx, verdict)
+    if verdict.events:
+        await announce(ctx.db, losses.TOGETHER)
     if verdict.changed:
         for slug in slugs:
             await notify(ctx.db, f"{CHANNEL}_{slug}", "{}")
 
 
-def _tell_exposure(ctx: AccountContext, found: Look) -> None:
+def _log_exposure(ctx: AccountContext, found: Look) -> None:
     for each in found.changes.raised:
         ctx.log.warning(
             "position.unprotected", symbol=each.symbol, parent_id=each.parent_id, qty=str(each.qty), reason=each.reason
@@ -113,14 +118,11 @@ def _tell_exposure(ctx: AccountContext, found: Look) -> None:
         ctx.log.info("position.protected", symbol=each.symbol, parent_id=each.parent_id)
     for lot in found.expiring:
         ctx.log.warning("stop.expiring", symbol=lot.symbol, parent_id=lot.parent_id, expires_at=str(lot.expires_at))
-    for event in found.events:
-        ctx.emit(event)
 
 
-def _tell_loss(ctx: WorkerContext, verdict: Verdict) -> None:
+def _log_loss(ctx: WorkerContext, verdict: Verdict) -> None:
     for event in verdict.events:
         ctx.log.warning("loss.limit_reached", stage=event.stage, day_pnl=str(event.day_pnl), limit=str(event.limit))
-        ctx.emit(event)
 
 
 async def alarms(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:

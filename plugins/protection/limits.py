@@ -12,7 +12,7 @@ from coldharbour import commands
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, notify
 from coldharbour.events import LossLimitReset
-from coldharbour.journal import EventJournal
+from coldharbour.journal import announce, record
 from coldharbour.risk.losses import store
 from coldharbour.risk.losses.model import Latch, Watch
 
@@ -74,10 +74,11 @@ async def _reset(db: Database, destination: str) -> Sequence[Latch]:
     now, by = SystemClock().now(), f"{getpass.getuser()}, command line"
     async with db.transaction() as conn:
         gone = await store.reset_latch(conn, destination, by, now)
+        if gone:
+            reset = LossLimitReset(at=now, stages=", ".join(latch.stage for latch in gone), by=by)
+            await record(conn, destination, [reset])
     if gone:
-        journal = EventJournal(db)
-        journal.emit(destination, LossLimitReset(at=now, stages=", ".join(latch.stage for latch in gone), by=by))
-        await journal.flush()
+        await announce(db, destination)
     return gone
 
 

@@ -106,7 +106,8 @@ class Harbour:
     async def journal(self) -> list[tuple[str, Event]]:
         """Return all events with the accounts they belong to, oldest first."""
         async with self.db.transaction() as conn:
-            return [(row.destination, decoder.decode(row.payload)) for row in await store.events_after(conn, 0)]
+            cursor = await conn.execute("select destination, payload::text from accounts.events order by id")
+            return [(destination, decoder.decode(payload)) for destination, payload in await cursor.fetchall()]
 
     async def open_market(self, opens: datetime, closes: datetime) -> None:
         """Write the one session that the calendar knows, all of it regular hours."""

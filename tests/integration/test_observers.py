@@ -15,9 +15,10 @@ import pytest
 import structlog
 from fakes.harbour import PATIENCE_S, Harbour, open_harbour
 
+from coldharbour import store
 from coldharbour.clock import SystemClock
 from coldharbour.events import Event, WorkerFailed
-from coldharbour.journal import OBSERVER_FAILURES, EventDispatcher, EventJournal
+from coldharbour.journal import OBSERVER_FAILURES, EventDispatcher, EventJournal, record
 from coldharbour.registry import Plugin
 
 pytestmark = pytest.mark.anyio
@@ -100,6 +101,15 @@ async def follow(harbour: Harbour, tasks: anyio.abc.TaskGroup, *watchers: Watche
     await clock.first_sleep.wait()
 
 
+async def until_kept(harbour: Harbour) -> None:
+    """Return when it is on record that an observer was told of something."""
+    with anyio.fail_after(PATIENCE_S):
+        while True:
+            async with harbour.db.transaction() as conn:
+                if any(event_id for _, event_id in (await store.observer_marks(conn, ["watcher 0"])).values()):
+                    return
+
+
 def failed(number: int) -> WorkerFailed:
     return WorkerFailed(at=NOON, worker="probe", error=f"failure {number}")
 
@@ -121,6 +131,44 @@ async def test_they_are_told_of_every_event_once_and_in_order(harbour: Harbour, 
         tasks.cancel_scope.cancel()
 
     assert watcher.seen == [("paper", event) for event in events]
+
+
+async def test_what_happens_while_their_process_is_away_is_told_when_it_is_back(
+    harbour: Harbour, journal: EventJournal
+) -> None:
+    before, after = Watcher(), Watcher()
+    async with anyio.create_task_group() as tasks:
+        await follow(harbour, tasks, before)
+        await write(journal, failed(1))
+        await before.until(1)
+        await until_kept(harbour)
+        tasks.cancel_scope.cancel()
+    await write(journal, failed(2))
+
+    async with anyio.create_task_group() as tasks:
+        await follow(harbour, tasks, after)
+        await after.until(1)
+        tasks.cancel_scope.cancel()
+
+    assert (before.seen, after.seen) == ([("paper", failed(1))], [("paper", failed(2))])
+
+
+async def test_an_event_whose_transaction_ends_late_is_told_before_those_that_came_after_it(
+    harbour: Harbour, journal: EventJournal
+) -> None:
+    watcher = Watcher()
+
+    async with anyio.create_task_group() as tasks:
+        await follow(harbour, tasks, watcher)
+        async with harbour.db.transaction() as conn:
+            await record(conn, "paper", [failed(1)])
+            await write(journal, failed(2))
+            async with harbour.db.transaction() as other:
+                assert await store.events_after(other, (0, 0)) == []
+        await watcher.until(2)
+        tasks.cancel_scope.cancel()
+
+    assert watcher.seen == [("paper", failed(1)), ("paper", failed(2))]
 
 
 async def test_an_event_of_a_plugin_that_is_not_here_is_passed_over(harbour: Harbour, journal: EventJournal) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coldharbour import requests, store
+from coldharbour import requests
 from coldharbour.db import Database, open_database
 from coldharbour.events import Event, OperatorAnswered, OperatorAsked
 from coldharbour.journal import decoder
@@ -51,7 +51,8 @@ async def newest(db: Database) -> RequestRow:
 
 async def journal(db: Database) -> list[Event]:
     async with db.transaction() as conn:
-        return [decoder.decode(row.payload) for row in await store.events_after(conn, 0)]
+        cursor = await conn.execute("select payload::text from accounts.events order by id")
+        return [decoder.decode(payload) for (payload,) in await cursor.fetchall()]
 
 
 async def test_a_request_is_on_record_before_it_is_taken_and_after_it_is_settled(db: Database) -> None:

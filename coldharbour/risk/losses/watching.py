@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from coldharbour.accounts import Lease
 from coldharbour.db import Database
 from coldharbour.events import LossLimitReached
+from coldharbour.journal import record
 from coldharbour.risk.losses import store
 from coldharbour.risk.losses.limits import LossLimit, Reached, evidence, noted, reached, together
 from coldharbour.risk.losses.model import Blind, Day, Latch, Watch
@@ -33,7 +34,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look found. changed: whether anything is to be shown anew. events: of what was latched just now."""
+    """What a look found. changed: whether anything is to be shown anew. events: on record, of what was latched now."""
 
     seen: Day | Blind | None
     changed: bool
@@ -85,6 +86,7 @@ async def _settle(
             for limit in reached(seen, rules.limits, counted_from)
             if await store.latch(conn, _latch(limit, known.destination, seen, now))
         ]
+        await record(conn, known.destination, events)
     return Verdict(seen, replace(watch, blind_at=known.blind_at) != known or bool(events), events)
 
 

@@ -1,4 +1,4 @@
-"""One look at an account's protection: reads what is open, keeps the episodes, returns what is new; sends nothing."""
+"""One look at an account's protection: reads what is open, keeps the episodes and their events, returns what is new."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from coldharbour.accounts import Lease
 from coldharbour.db import Database
 from coldharbour.events import Event, PositionProtected, PositionUnprotected, StopExpiring
+from coldharbour.journal import record
 from coldharbour.live.valuation import days_to_expire
 from coldharbour.risk.protection import store
 from coldharbour.risk.protection.episodes import Changes, changes
@@ -26,7 +27,7 @@ class Look:
 
     @property
     def events(self) -> list[Event]:
-        """What is to be told of it, once."""
+        """What is told of it; the look has put them on record."""
         return [
             *(_raised(each, self.at) for each in self.changes.raised),
             *(_healed(each, self.at) for each in self.changes.healed),
@@ -56,7 +57,9 @@ async def look(
             await store.save_episodes(conn, slug, new.saved)
         day = now.astimezone(NEW_YORK).date()
         unwarned = await store.note_warnings(conn, slug, [lot.parent_id for lot in expiring], day) if expiring else ()
-    return Look(new, tuple(lot for lot in expiring if lot.parent_id in unwarned), now)
+        seen = Look(new, tuple(lot for lot in expiring if lot.parent_id in unwarned), now)
+        await record(conn, slug, seen.events)
+    return seen
 
 
 def _ends_soon(lot: GuardedLot, now: datetime, warn_days: int) -> bool:

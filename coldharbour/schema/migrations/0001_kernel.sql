@@ -56,9 +56,18 @@ create table accounts.events (
     at timestamptz not null,
     kind text not null,
     payload json not null,
-    recorded_at timestamptz not null default now()
+    recorded_at timestamptz not null default now(),
+    revision xid8 not null default pg_current_xact_id() -- whoever reads on from here misses nothing that commits late
 );
 create index events_by_destination on accounts.events (destination, id desc);
+create index events_by_revision on accounts.events (revision, id);
+
+-- The newest event that each plugin's observer was told of.
+create table accounts.observers (
+    plugin text primary key,
+    revision xid8 not null,
+    event_id bigint not null
+);
 
 -- Give a destination its partition of every table that is partitioned by destination.
 create function accounts.ensure_partitions(slug text) returns void language plpgsql as $$

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import structlog
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
@@ -17,6 +16,7 @@ from coldharbour import requests
 from coldharbour import store as kernel_store
 from coldharbour.db import notify
 from coldharbour.events import LossLimitReset
+from coldharbour.journal import record
 from coldharbour.registry import Assignment
 from coldharbour.requests import Action, Outcome
 from coldharbour.requests.store import RequestRow, request_by_id
@@ -112,8 +112,7 @@ async def _ask(conn: AsyncConnection, board: Board, slug: str, preview: Preview,
         gone = await losses.reset_latch(conn, slug, visitor.name, now)
         await requests.settle(conn, asked, Outcome.DONE, f"{len(gone)} limits were reset", now=now)
         reset = LossLimitReset(at=now, stages=", ".join(latch.stage for latch in gone), by=visitor.name)
-        payload = msgspec.json.encode(reset).decode()
-        await kernel_store.append_events(conn, [(slug, now, type(reset).__name__, payload)])
+        await record(conn, slug, [reset])
     return asked
 
 

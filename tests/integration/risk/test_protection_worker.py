@@ -107,13 +107,13 @@ async def test_a_canceled_stop_is_told_once_and_its_healing_once(database_url: s
         station.account.cancel(stop_of(entry))
         alarm = await until_alarm(station, lot, reason="stop_canceled", qty=Decimal(10), side="Long")
         assert alarm["raised_at"] >= alarm["since"] + timedelta(seconds=0.5)
-        await until_told(station, lot, "PositionUnprotected")
+        assert await told(station, lot) == ["PositionUnprotected"]  # no row without its event
 
         station.account.place(
             {"symbol": "KO", "qty": "10", "side": "sell", "type": "stop", "time_in_force": "gtc", "stop_price": "1"}
         )
         await until_healed(station, lot)
-        await until_told(station, lot, "PositionUnprotected", "PositionProtected")
+        assert await told(station, lot) == ["PositionUnprotected", "PositionProtected"]
         assert len(await alarms(station, lot)) == 1
 
 
