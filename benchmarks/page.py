@@ -81,8 +81,7 @@ async def served(lots: int) -> AsyncIterator[tuple[Database, str]]:
             async with open_database(conninfo, name="bench") as db:
                 async with db.transaction() as conn:
                     await conn.execute(LOTS, [SLUG, lots])
-                with socket.create_server(("127.0.0.1", 0)) as free:
-                    port = free.getsockname()[1]
+                port = free_port()
                 config = Path(folder, "bench.toml")
                 config.write_text(CONFIG.format(conninfo=conninfo, port=port))  # noqa: ASYNC240 - as above
                 web = subprocess.Popen(  # noqa: ASYNC220, S603
@@ -95,6 +94,13 @@ async def served(lots: int) -> AsyncIterator[tuple[Database, str]]:
                 finally:
                     web.terminate()
                     web.wait(timeout=10)
+
+
+def free_port() -> int:
+    """Return a port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
 
 
 async def _until_shown(url: str) -> None:
@@ -117,7 +123,7 @@ class Prices:
         self.sent: dict[tuple[str, str], float] = {}
         self._number = 0
 
-    async def tell(self, rate: float, seconds: float) -> None:
+    async def tell(self, rate: float, seconds: float, batch_s: float = BATCH_S) -> None:
         """Tell so many changes a second for so long."""
         first, began = self._number, time.monotonic()
         while time.monotonic() - began < seconds:
@@ -127,7 +133,7 @@ class Prices:
             at = time.time() * 1000
             self.sent |= {key: at for key, _ in notes}
             await notify(self.db, f"pos_channel_{SLUG}", *(note for _, note in notes))
-            await anyio.sleep(BATCH_S)
+            await anyio.sleep(batch_s)
 
     def _note(self, number: int) -> tuple[tuple[str, str], str]:
         lot, price = f"lot{number * 37 % self.lots}", f"{50 + number % 90_000 / 100:.2f}"

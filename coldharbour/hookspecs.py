@@ -6,7 +6,7 @@ what they declare. Built-in features come through the same hooks and the same en
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,11 @@ Cells = Mapping[str, Mapping[str, Cell]]  # by element id of the row and by colu
 class LiveCells(Protocol):
     """The cells of a panel that notes change by themselves; one for each account, called by one task."""
 
-    def loaded(self, context: Mapping[str, Any]) -> None:
-        """Take over what the panel was just loaded with."""
+    def loaded(self, context: Mapping[str, Any]) -> Collection[str] | None:
+        """Take over what the panel was just loaded with; name the rows that need not be sent again.
+
+        Those are the element ids of rows that stand on the page as loaded already, all their cells having been told.
+        """
 
     def heard(self, payload: str) -> Cells | None:
         """Return the cells that a note changes; None if the panel must be loaded again."""

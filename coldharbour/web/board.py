@@ -20,7 +20,7 @@ from coldharbour.db import RESYNC, Note
 from coldharbour.hookspecs import PanelSpec
 from coldharbour.web import store
 from coldharbour.web.contexts import Account, AccountView, WorkerView, health, worker_views
-from coldharbour.web.events import Streams, html_frame
+from coldharbour.web.events import Change, Streams, html_frame
 from coldharbour.web.following import PAUSE_S, STATUS_CHANNEL, Follower, Outage
 from coldharbour.web.fragments import Fragments
 from coldharbour.web.panels import PanelReading
@@ -71,13 +71,16 @@ class Board:
         assignments = self.ctx.registry.assignments
         return [(a.worker.spec.kind, a.worker.service) for a in assignments if a.slug == slug]
 
-    def show(self, part: str, html: Markup, pages: Iterable[str]) -> None:
-        """Put new HTML into place on these pages, those that are open and those to come."""
-        changed = [page for page in pages if self.parts[page].get(part) != html]
+    def show(self, part: str, html: Markup, pages: Iterable[str], change: Change | None = None) -> None:
+        """Put new HTML into place on these pages, those that are open and those to come.
+
+        change: what is enough for those that show what was put there last.
+        """
+        changed = [page for page in pages if self.parts[page].get(part) != html or (change and change.html)]
         if changed:
             for page in changed:
                 self.parts[page][part] = html
-            self.streams.publish(changed, part, html_frame(part, html))
+            self.streams.publish(changed, part, html_frame(part, html), change)
 
     def show_standing(self, standing: Standing) -> None:
         """Show where an account stands: on its dashboard, on its card, in every page's tabs and in the totals."""

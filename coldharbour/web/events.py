@@ -7,7 +7,7 @@ behind loses old states of a part, never its newest.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -38,9 +38,9 @@ def html_frame(part: str, html: str) -> bytes:
     return message(partial(part, html))
 
 
-def partial(part: str, html: str) -> str:
-    """Return HTML that the page morphs into the place of the element with the id `part`."""
-    return f'<hx-partial hx-target="#{part}" hx-swap="outerMorph">{html}</hx-partial>'
+def partial(part: str, html: str, swap: str = "outerMorph") -> str:
+    """Return HTML that the page morphs into the place of the element with the id `part`, or puts beside it."""
+    return f'<hx-partial hx-target="#{part}" hx-swap="{swap}">{html}</hx-partial>'
 
 
 def json_frame(event: str, value: object) -> bytes:
@@ -52,6 +52,14 @@ def message(text: str, event: str = "") -> bytes:
     """Return one server-sent event."""
     name = f"event: {event}\n" if event else ""
     return (name + "".join(f"data: {line}\n" for line in text.replace("\r", "").split("\n")) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What makes the newest state of a part out of the one before it. rows: the elements that it replaces."""
+
+    html: str
+    rows: Collection[str]
 
 
 class Patch:
@@ -75,6 +83,10 @@ class Patch:
             merged[row] = {**merged.get(row, {}), **cells}
         return Patch(merged)
 
+    def without(self, rows: Collection[str]) -> Patch:
+        """Return these cells but for those of some rows."""
+        return Patch({row: cells for row, cells in self.cells.items() if row not in rows})
+
 
 @dataclass(eq=False)
 class Client:
@@ -89,11 +101,20 @@ class Client:
     def wake(self) -> None:
         self.woken.set()
 
-    def put(self, part: str, frame: bytes) -> bool:
-        """Take a part's new state, which has its newest cells in it; say whether an older one was not sent yet."""
-        self.cells.pop(part, None)
+    def put(self, part: str, frame: bytes, change: Change | None = None) -> bool:
+        """Take a part's new state, which has its newest cells in it; say whether an older one was not sent yet.
+
+        change: what is enough for a page that has the state before it.
+        """
+        cells = self.cells.pop(part, None)
         is_late = self.pending.pop(part, None) is not None
-        self.pending[part] = frame
+        if change is None or is_late:
+            self.pending[part] = frame
+        else:
+            if change.html:
+                self.pending[part] = message(change.html)
+            if cells is not None:
+                self.cells[part] = cells.without(change.rows)
         self.wake()
         return is_late
 
@@ -137,15 +158,18 @@ class Streams:
     def __len__(self) -> int:
         return sum(map(len, self._clients.values()))
 
-    def publish(self, pages: Iterable[str], part: str, frame: bytes) -> None:
-        """Give these pages the new state of a part; the state they already have is not sent again."""
+    def publish(self, pages: Iterable[str], part: str, frame: bytes, change: Change | None = None) -> None:
+        """Give these pages the new state of a part; the state they already have is not sent again.
+
+        change: what is enough for those that have the state before it.
+        """
         for page in pages:
-            if self._newest[page].get(part) == frame:
+            if self._newest[page].get(part) == frame and not (change and change.html):
                 continue
             self._newest[page][part] = frame
             self._cells[page].pop(part, None)
             for client in self._clients[page]:
-                self.dropped += client.put(part, frame)
+                self.dropped += client.put(part, frame, change)
 
     def patch(self, page: str, part: str, cells: Cells) -> None:
         """Give a page new cells of a part; each cell's newest state is what counts."""

@@ -12,7 +12,9 @@ import anyio
 
 from coldharbour.errors import Transient
 from coldharbour.hookspecs import Cells, PanelSpec
+from coldharbour.web.events import Change
 from coldharbour.web.following import PAUSE_S, POLL_S, STATUS_CHANNEL, Follower
+from coldharbour.web.pieces import Pieces, change, take_apart
 
 if TYPE_CHECKING:
     from coldharbour.web.board import Board
@@ -31,6 +33,8 @@ class PanelReading:
         self._part = f"panel-{panel.key}-{slug}"
         self._is_failing = self._is_deaf = False
         self._shown: Mapping[str, Any] | None = None  # what it was last rendered from
+        self._pieces: Pieces | None = None  # what it was last rendered as
+        self._told: set[str] = set()  # rows whose cells were told since then
         self._unread: list[str] | None = None  # notes heard while the panel is being loaded
         self._untold: dict[str, dict[str, Any]] = {}
         self._woken = anyio.Event()
@@ -56,17 +60,17 @@ class PanelReading:
                 self._unread = None
                 return PAUSE_S
             html = fragments.panel(self._panel, self._slug, context)
-            self._take_over(context)
+            changed = self._take_over(context, take_apart(html))
             self._shown, self._is_failing = context, False
         except Exception as error:  # a third party's panel may raise anything
-            self._unread = self._shown = None
+            self._unread = self._shown = self._pieces = changed = None
             if isinstance(error, Transient):
                 await self._ask_database()
             html = fragments.bare_panel(self._panel, self._slug, error=f"{type(error).__name__}: {error}")
             if not self._is_failing:
                 self._board.ctx.log.exception("web.panel_failed", panel=self._panel.key, destination=self._slug)
             self._is_failing = True
-        self._board.show(self._part, html, (self._slug,))
+        self._board.show(self._part, html, (self._slug,), changed)
         return PAUSE_S
 
     def skim(self, payload: str) -> bool:
@@ -92,15 +96,20 @@ class PanelReading:
             self._board.streams.patch(self._slug, self._part, cells)
             await self._board.ctx.clock.sleep(BATCH_S)
 
-    def _take_over(self, context: Mapping[str, Any]) -> None:
-        """Begin anew from what was loaded; what was heard meanwhile may be newer."""
-        unread, self._unread, self._untold = self._unread or [], None, {}
-        if self._live is not None:
-            self._live.loaded(context)
-            for payload in unread:
-                self.skim(payload)
+    def _take_over(self, context: Mapping[str, Any], pieces: Pieces) -> Change | None:
+        """Begin anew from what was loaded, and return what it changes; what was heard meanwhile may be newer."""
+        unread, self._unread = self._unread or [], None
+        before, self._pieces = self._pieces, pieces
+        same = frozenset(self._live.loaded(context) or ()) if self._live else frozenset()
+        changed = change(before, pieces, self._told, same) if before else None
+        self._untold = {row: cells for row, cells in self._untold.items() if changed and row in same}
+        self._told = set(self._untold)
+        for payload in unread:
+            self.skim(payload)
+        return changed
 
     def _collect(self, cells: Cells) -> None:
+        self._told.update(cells)
         for row, changed in cells.items():
             self._untold.setdefault(row, {}).update(changed)
         if cells:

@@ -52,22 +52,24 @@ class OpenCells:
 
     def __init__(self, slug: str) -> None:
         self._slug = slug
-        self._versions: dict[str, int] = {}
+        self._rows: dict[str, OpenRow] = {}
         self._figures: dict[str, tuple[Decimal | None, ...]] = {}
         self._shown: dict[str, dict[str, Cell]] = {}
         self._sums = [Decimal(0)] * len(SUMMED)
         self._missing = [0] * len(SUMMED)
         self._newest: datetime | None = None
 
-    def loaded(self, context: Mapping[str, Any]) -> None:
-        """Take over the rows that are shown now."""
+    def loaded(self, context: Mapping[str, Any]) -> frozenset[str]:
+        """Take over the rows that are shown now, and return those that were shown like this before."""
         rows: list[OpenRow] = context["rows"]
-        self._versions = {row.trade.parent_id: row.trade.version for row in rows}
+        same = frozenset(row.id for row in rows if self._is_shown(row))
+        self._rows = {row.trade.parent_id: row for row in rows}
         self._shown = {row.trade.parent_id: dict(row.cells) for row in rows}
         self._figures, self._newest = {}, context["newest"]
         self._sums, self._missing = [Decimal(0)] * len(SUMMED), [0] * len(SUMMED)
         for row in rows:
             self._count(row.trade.parent_id, tuple(getattr(row.trade, name) for name in SUMMED))
+        return same
 
     def heard(self, payload: str) -> Cells | None:
         """Return the cells of a lot that a price changed, and the totals; None after a change of structure."""
@@ -75,12 +77,13 @@ class OpenCells:
         if note.row is None:
             return {} if note.op == "heartbeat" else None
         lot = note.row
-        if self._versions.get(lot.parent_id) != lot.version:
+        known = self._rows.get(lot.parent_id)
+        if known is None or known.trade.version != lot.version:
             return None
         self._count(lot.parent_id, tuple(getattr(lot, name) for name in SUMMED))
-        known = self._shown[lot.parent_id]
-        changed = {key: cell for key, cell in market_cells(lot).items() if known.get(key) != cell}
-        known.update(changed)
+        shown = self._shown[lot.parent_id]
+        changed = {key: cell for key, cell in market_cells(lot).items() if shown.get(key) != cell}
+        shown.update(changed)
         if lot.mkt_at is not None and (self._newest is None or lot.mkt_at > self._newest):
             self._newest = lot.mkt_at
         return {
@@ -92,6 +95,13 @@ class OpenCells:
     def sums(self) -> Sums:
         """Return what the lots add up to."""
         return Sums(*(None if missing else total for total, missing in zip(self._sums, self._missing, strict=True)))
+
+    def _is_shown(self, row: OpenRow) -> bool:
+        """Say whether a row stands on the page as it was loaded."""
+        lot, before = row.trade, self._rows.get(row.trade.parent_id)
+        if before is None or self._shown[lot.parent_id] != row.cells:
+            return False
+        return (before.trade.is_old, before.trade.is_orphan) == (lot.is_old, lot.is_orphan)
 
     def _count(self, parent_id: str, figures: tuple[Decimal | None, ...]) -> None:
         """Replace a lot's share of the sums. Decimals add up exactly, however often."""

@@ -8,6 +8,7 @@
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const flashedAt = new WeakMap();
   const inSight = new WeakSet(); // rows: the others are spared the animation
+  const watched = new Set(); // rows
   const sight = new IntersectionObserver((rows) => {
     for (const row of rows) {
       if (row.isIntersecting) inSight.add(row.target);
@@ -55,7 +56,16 @@
   }
 
   function watch() {
-    for (const row of document.querySelectorAll("table.sheet :is(tbody, tfoot) tr")) sight.observe(row);
+    for (const row of watched) {
+      if (row.isConnected) continue;
+      sight.unobserve(row); // or it would keep the row for ever
+      watched.delete(row);
+    }
+    for (const row of document.querySelectorAll("table.sheet :is(tbody, tfoot) tr")) {
+      if (watched.has(row)) continue;
+      sight.observe(row);
+      watched.add(row);
+    }
   }
 
   document.addEventListener("DOMContentLoaded", watch);

@@ -43,7 +43,33 @@
     const body = sheet.tBodies[0];
     const rows = [...body.rows].map((row) => ({ row, value: valueOf(row, column) }));
     rows.sort((a, b) => (falling && a.value !== null && b.value !== null ? compare(b.value, a.value) : compare(a.value, b.value)));
-    if (rows.some(({ row }, place) => body.rows[place] !== row)) body.append(...rows.map(({ row }) => row));
+    settle(body, rows.map(({ row }) => row));
+  }
+
+  /* Puts rows into order and moves as few as can be; one with the focus keeps it, where the browser knows how. */
+  function settle(body, ordered) {
+    const place = new Map(ordered.map((row, index) => [row, index]));
+    const staying = longestInOrder([...body.rows], (row) => place.get(row));
+    let next = null;
+    for (const row of ordered.toReversed()) {
+      if (!staying.has(row)) body.moveBefore ? body.moveBefore(row, next) : body.insertBefore(row, next);
+      next = row;
+    }
+  }
+
+  /* The most items that are in order already: `ends` holds the last one of the best sequence of each length. */
+  function longestInOrder(items, placeOf) {
+    const ends = [];
+    const before = new Map();
+    for (const item of items) {
+      const isNext = !ends.length || placeOf(ends.at(-1)) < placeOf(item);
+      const at = isNext ? ends.length : ends.findIndex((end) => placeOf(end) > placeOf(item));
+      before.set(item, ends[at - 1]);
+      ends[at] = item;
+    }
+    const found = new Set();
+    for (let item = ends.at(-1); item; item = before.get(item)) found.add(item);
+    return found;
   }
 
   function filter(sheet) {

@@ -34,6 +34,25 @@ CLOSE = """
 PANELS = [*trades.register_panels(), *figures.register_panels()]
 OPEN = f"#sheet-open-{SLUG}"
 
+# Select a symbol, scroll to where it is, and from then on note the rows of which anything changed.
+WATCH_ROWS = """(sheet) => {
+    const table = document.querySelector(sheet), scroll = table.parentElement, touched = new Set();
+    const symbol = [...table.querySelectorAll("tbody th a:first-child")].find((each) => each.textContent === "S30");
+    scroll.scrollTop = 300;
+    const place = () => symbol.getBoundingClientRect().top;
+    const before = place();
+    getSelection().selectAllChildren(symbol);
+    const note = (node) => node.nodeType === 1 && node.closest("tr")?.id && touched.add(node.closest("tr").id);
+    new MutationObserver((changes) => {
+        for (const { target, addedNodes, removedNodes } of changes) {
+            note(target.nodeType === 1 ? target : target.parentElement ?? table);
+            for (const node of [...addedNodes, ...removedNodes]) note(node);
+        }
+    }).observe(table, { subtree: true, childList: true, characterData: true, attributeFilter: ["data-tone"] });
+    window.seen = () => (window.found =
+        { touched: [...touched].sort(), selected: getSelection().toString(), moved_px: place() - before });
+}"""
+
 
 @pytest.fixture
 async def room(database_url: str) -> AsyncIterator[Room]:
@@ -106,6 +125,31 @@ async def test_a_new_lot_a_moved_stop_and_a_closed_trade_appear_without_a_reload
     await notify(room.db, f"closed_channel_{SLUG}", "{}")
     await expect(row).to_have_count(0)
     await expect(page.locator(f"#closed-{SLUG}-ko-exit")).to_contain_text("+600.00")
+
+
+async def test_a_fill_changes_its_own_rows_and_leaves_focus_place_and_selection_alone(page: Page, room: Room) -> None:
+    await hold(room, *((f"S{number:02}", str(number)) for number in range(60)))
+    await connected(page, room)
+    await page.locator(f"{OPEN} thead .c-pl button").click()  # the largest first: 59, 58, ...
+    focused = page.locator(f"#open-{SLUG}-s20 a").first
+    await focused.focus()
+    await page.evaluate(WATCH_ROWS, OPEN)
+
+    async with room.db.transaction() as conn:
+        await conn.execute("update accounts.open_trades set qty = 40, version = 2 where symbol = 'S10'")
+        await conn.execute("delete from accounts.open_trades where symbol = 'S11'")
+    await hold(room, ("NEW", "12.5"))
+
+    await expect(page.locator(f"#open-{SLUG}-s10 [data-cell=qty]")).to_have_text("40")
+    await expect(page.locator(f"#open-{SLUG}-new [data-cell=qty]")).to_have_text("100")
+    await expect(page.locator(f"#note-open-{SLUG}")).to_contain_text("60 lots")
+    await expect(focused).to_be_focused()
+    seen = await page.evaluate("window.seen(), window.found")
+    assert seen["touched"] == [f"open-{SLUG}-all", f"open-{SLUG}-new", f"open-{SLUG}-s10", f"open-{SLUG}-s11"]
+    assert seen["selected"] == "S30"
+    assert seen["moved_px"] == 0
+    shown = await page.locator(f"{OPEN} tbody tr th").all_inner_texts()
+    assert shown[46:50] == ["S13", "NEW", "S12", "S10"]
 
 
 async def test_order_filter_and_columns_outlive_updates_and_a_reload(page: Page, room: Room) -> None:
