@@ -54,7 +54,8 @@ async def archive_closings(ctx: AccountContext, cfg: ClosedTradesSettings, *, ta
         tasks.start_soon(measure_for_ever, ctx, cfg, archive)
         while True:
             await wait()
-            await archive.write(await followed.catch_up())
+            if await followed.catch_up():
+                await archive.write()
 
 
 @hookimpl

@@ -15,16 +15,16 @@ from psycopg import AsyncConnection
 from coldharbour.db import Database, notify
 from coldharbour.events import TradeClosed
 from coldharbour.live import store
+from coldharbour.live.closings import Closing, Closings
 from coldharbour.live.following import FollowedBook
-from coldharbour.live.model import ZERO, ClosedTrade
-from coldharbour.live.rows import closed_row, closings
-from coldharbour.live.store import ArchivedTrade, ClosedKey
+from coldharbour.live.model import ZERO
+from coldharbour.live.news import ClosedKey
+from coldharbour.live.rows import closed_row
+from coldharbour.live.store import ArchivedTrade
 
 TABLE_LIMIT_S = 300.0  # for a whole table at once
 AT_ONCE = 2_000  # rows in one statement: between two, others have their turn
 TOLD_ONE_BY_ONE = 1_000  # changes; more of them are told as one request to read everything again
-
-Closing = tuple[ClosedTrade, bool]  # and whether it took its lot to zero
 
 
 class ClosedTrades:
@@ -35,7 +35,7 @@ class ClosedTrades:
 
     def __init__(self, db: Database, followed: FollowedBook, emit: Callable[[TradeClosed], None]) -> None:
         self._db, self._followed, self._slug, self._emit = db, followed, followed.slug, emit
-        self._written: dict[str, dict[ClosedKey, Closing]] = {}  # by symbol, as they stand in the table
+        self._closings = Closings()
         self._known_since: datetime | None = None
 
     async def write_all(self) -> None:
@@ -43,40 +43,29 @@ class ClosedTrades:
 
         The ledger is read on while nobody else may write, so that nothing older replaces what stands there.
         """
-        present = await anyio.to_thread.run_sync(self._closings, self._followed.book.symbols())
+        await anyio.to_thread.run_sync(self._take)
         async with self._db.transaction(timeout_s=TABLE_LIMIT_S) as conn:
             await store.take_turn(conn, self._slug, "closed_trades")
-            present |= self._closings(await self._followed.catch_up(conn))
+            if await self._followed.catch_up(conn):
+                self._take()
             self._known_since = await store.known_since(conn, self._slug)
-            rows = [closing for now in present.values() for closing in now.values()]
-            gone = await store.closed_trade_keys(conn, self._slug) - {_key(trade) for trade, _ in rows}
+            rows = list(self._closings)
+            gone = await store.closed_trade_keys(conn, self._slug) - {closing.key for closing in rows}
             changed, removed = await _save(conn, self._slug, rows, gone)
-        self._written = present
         await self._tell(changed, removed)
 
-    async def write(self, symbols: Iterable[str]) -> None:
-        """Write the closed trades of these symbols as the book has them now, in one transaction."""
-        present = await anyio.to_thread.run_sync(self._closings, list(symbols))
-        rows: list[Closing] = []
-        gone: list[ClosedKey] = []
-        for symbol, now in present.items():
-            written = self._written.get(symbol, {})
-            rows += [closing for key, closing in now.items() if written.get(key) != closing]
-            gone += written.keys() - now.keys()
+    async def write(self) -> None:
+        """Write what changed in the book since it was written last, in one transaction."""
+        rows, gone = await anyio.to_thread.run_sync(self._take)
         if not rows and not gone:
             return
         async with self._db.transaction(timeout_s=TABLE_LIMIT_S) as conn:
             await store.take_turn(conn, self._slug, "closed_trades")
             changed, removed = await _save(conn, self._slug, rows, gone)
-        self._written |= present
         await self._tell(changed, removed)
 
-    def _closings(self, symbols: Iterable[str]) -> dict[str, dict[ClosedKey, Closing]]:
-        book = self._followed.book
-        return {
-            symbol: {_key(trade): (trade, last) for trade, last in closings(book.closed(symbol), book.lots(symbol))}
-            for symbol in symbols
-        }
+    def _take(self) -> tuple[list[Closing], list[ClosedKey]]:
+        return self._closings.take(self._followed.book.take_changes())
 
     async def tell(self, changed: Iterable[ClosedKey], removed: Iterable[ClosedKey] = ()) -> None:
         """Tell who listens which rows changed and which are gone."""
@@ -96,8 +85,7 @@ class ClosedTrades:
 
     def _emit_closed(self, last: ArchivedTrade) -> None:
         """Tell that a lot went to zero, with what all its closings made."""
-        of_symbol = [trade for trade, _ in self._written[last.symbol].values()]
-        trades = [trade for trade in of_symbol if trade.entry_lot_id == last.entry_lot_id]
+        trades = [closing.trade for closing in self._closings.of_lot(last.entry_lot_id)]
         self._emit(
             TradeClosed(
                 at=last.exit_time, lot_id=last.entry_lot_id, symbol=last.symbol, side=trades[0].side,
@@ -113,10 +101,6 @@ async def _save(
 ) -> tuple[list[ArchivedTrade], list[ClosedKey]]:
     changed = []
     for start in range(0, len(rows), AT_ONCE):
-        part = [closed_row(trade, closes_lot=closes) for trade, closes in rows[start : start + AT_ONCE]]
+        part = [closed_row(trade, closes_lot=closes_lot) for trade, closes_lot in rows[start : start + AT_ONCE]]
         changed += await store.save_closed_trades(conn, slug, part)
     return changed, await store.remove_closed_trades(conn, slug, gone) if gone else []
-
-
-def _key(trade: ClosedTrade) -> ClosedKey:
-    return trade.entry_lot_id, trade.exit_order_id

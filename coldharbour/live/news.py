@@ -64,7 +64,7 @@ class News:
             lots=tuple(lot for key, lot in lots.items() if told.get(key) != lot),
             lots_gone=tuple(sorted(told.keys() - lots.keys())),
             closed=tuple(sorted((trades[key] for key in untold if key in trades), key=exit_order)),
-            closed_gone=tuple(sorted(untold - trades.keys())),
+            closed_gone=tuple(sorted(key for key in untold if key not in trades)),
         )
 
     def _make(self) -> dict[ClosedKey, ClosedTrade]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -41,21 +40,6 @@ def closed_row(trade: ClosedTrade, *, closes_lot: bool) -> Row:
         "duration_sec": trade.duration_sec, "initial_stop": trade.initial_stop, "r_multiple": r_multiple(trade),
         "unprotected_s": trade.unprotected_s, "splits": trade.splits, "closes_lot": closes_lot,
     }  # fmt: skip
-
-
-def closings(trades: Iterable[ClosedTrade], open_lots: Iterable[Lot]) -> Iterator[tuple[ClosedTrade, bool]]:
-    """Yield one symbol's closed trades, each with whether it took its lot to zero.
-
-    That is the last one of each lot of which nothing is left: the latest by exit time, then by exit order.
-    """
-    trades, still_open = list(trades), {lot.parent_id for lot in open_lots}
-    last: dict[str, ClosedTrade] = {}
-    for trade in trades:
-        known = last.get(trade.entry_lot_id)
-        if known is None or (known.exit_time, known.exit_order_id) < (trade.exit_time, trade.exit_order_id):
-            last[trade.entry_lot_id] = trade
-    for trade in trades:
-        yield trade, last[trade.entry_lot_id] is trade and trade.entry_lot_id not in still_open
 
 
 def r_multiple(trade: ClosedTrade) -> Decimal | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coldharbour import Book, Lineage, match_lots
+from coldharbour.live.closings import Closing, Closings
 from coldharbour.live.model import ClosedTrade, Fill, Lot, OrderFact, ShareMove
 
 ANY = settings(
@@ -55,6 +57,8 @@ class Listener:
     def __init__(self) -> None:
         self.lots: dict[str, Lot] = {}
         self.closed: dict[tuple[str, str], ClosedTrade] = {}
+        self.closings: dict[tuple[str, str], Closing] = {}
+        self._archive = Closings()
 
     def hear(self, book: Book) -> None:
         changes = book.take_changes()
@@ -64,6 +68,10 @@ class Listener:
             self.closed.pop(key, None)
         self.lots |= {lot.parent_id: lot for lot in changes.lots}
         self.closed |= {(trade.entry_lot_id, trade.exit_order_id): trade for trade in changes.closed}
+        changed, gone = self._archive.take(changes)
+        for key in gone:
+            self.closings.pop(key, None)
+        self.closings |= {closing.key: closing for closing in changed}
 
 
 @given(SEEDS, LENGTHS)
@@ -125,6 +133,15 @@ def test_the_changes_alone_tell_all_rows(seed: int, steps: int, data: Any) -> No
     assert listener.closed == {
         (trade.entry_lot_id, trade.exit_order_id): trade for _, trades, _ in known for trade in trades
     }
+    last = {trade.entry_lot_id: trade for trade in sorted(listener.closed.values(), key=_exited)}
+    assert listener.closings == {
+        key: Closing(trade, trade is last[key[0]] and key[0] not in listener.lots)
+        for key, trade in listener.closed.items()
+    }
+
+
+def _exited(trade: ClosedTrade) -> tuple[datetime, str]:
+    return trade.exit_time, trade.exit_order_id
 
 
 @given(SEEDS, LENGTHS)

@@ -42,7 +42,7 @@ class Followers:
         """Move the tables on to what the lake holds now."""
         touched = await self.followed.catch_up()
         await self.open.write(touched)
-        await self.closed.write(touched)
+        await self.closed.write()
 
 
 def pieces(lake: Lake, seen: Evidence, chance: Random) -> list[Piece]:

@@ -34,7 +34,8 @@ async def test_a_trade_is_measured_anew_when_a_split_that_it_was_held_over_is_to
         [raw] = await house.select(FOUND)
 
         await house.record(shares(THURSDAY, "SPLIT", "300", "KO"))
-        await archive.write(await followed.catch_up())
+        await followed.catch_up()
+        await archive.write()
         await measuring.measure(10)
         [restated] = await house.select(FOUND)
 

@@ -1,15 +1,15 @@
-"""What is stored of lots and closed trades: R multiples, the broker's average, and which row closes a lot."""
+"""What is stored of lots and closed trades: R multiples, and the broker's average."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from coldharbour.live.model import ClosedTrade, ExitType, Lot, Side
-from coldharbour.live.rows import closings, open_row, r_multiple
+from coldharbour.live.rows import open_row, r_multiple
 
 NOON = datetime(2026, 10, 8, 16, 0, tzinfo=UTC)
 TRADE = ClosedTrade(
@@ -54,15 +54,3 @@ def test_the_brokers_average_takes_the_place_of_ours_where_it_is_given() -> None
 
 def test_the_value_of_a_short_lot_is_negative() -> None:
     assert open_row(LOT, None)["buy_value"] == Decimal("-505.0")
-
-
-def test_the_last_closing_of_a_lot_that_is_gone_closes_it() -> None:
-    first = replace(TRADE, exit_order_id="a", exit_time=NOON)
-    last = replace(TRADE, exit_order_id="b", exit_time=NOON + timedelta(seconds=1))
-    other = replace(TRADE, entry_lot_id="another", exit_order_id="a")
-
-    assert list(closings([last, first, other], [])) == [(last, True), (first, False), (other, True)]
-
-
-def test_no_closing_of_an_open_lot_closes_it() -> None:
-    assert list(closings([TRADE], [LOT])) == [(TRADE, False)]
