@@ -124,7 +124,7 @@ class StopExpiring(Event, frozen=True):
 
 
 class LossLimitReached(Event, frozen=True):
-    """A day's loss reached a limit, which is latched now. stage: warn or halt. limit: the loss that it allows.
+    """A day's loss reached a limit, which is latched now. stage: warn, halt or flatten. limit: the loss that it allows.
 
     day_pnl, baseline: result since the previous close without cash flows, and equity then. Account currency.
     """
@@ -140,6 +140,31 @@ class LossLimitReset(Event, frozen=True):
 
     stages: str
     by: str
+
+
+class FlattenBegun(Event, frozen=True):
+    """A limit of the day's loss has the account's positions closed, or says in a dry run which it would close.
+
+    limit_of: the account whose limit it is, or all accounts. targets: the positions held, in words.
+    """
+
+    limit_of: str
+    targets: str
+    is_dry_run: bool
+
+
+class FlattenBlocked(Event, frozen=True):
+    """A position could not be closed, or not yet; told once. reason: why, and what is left, in words."""
+
+    symbol: str
+    reason: str
+
+
+class FlattenEnded(Event, frozen=True):
+    """Nothing more is closed by a flatten. outcome: done, left or dry run. detail: by symbol, what was left or done."""
+
+    outcome: str
+    detail: str
 
 
 class WorkerFailed(Event, frozen=True):
@@ -198,6 +223,9 @@ AnyEvent = (
     | StopExpiring
     | LossLimitReached
     | LossLimitReset
+    | FlattenBegun
+    | FlattenBlocked
+    | FlattenEnded
     | WorkerFailed
     | WorkerParked
     | WorkerGaveUp

@@ -98,8 +98,13 @@ class Schedule:
 
     def phase_at(self, moment: datetime) -> Phase:
         """Return the phase at `moment`."""
+        session = self.session_at(moment)
+        return session.phase_at(moment) if session else Phase.CLOSED
+
+    def session_at(self, moment: datetime) -> MarketSession | None:
+        """Return the session that began last, over or not; None before the first that is known."""
         index = bisect_right(self._sessions, moment, key=lambda session: session.pre_open_utc) - 1
-        return self._sessions[index].phase_at(moment) if index >= 0 else Phase.CLOSED
+        return self._sessions[index] if index >= 0 else None
 
     def next_change(self, moment: datetime) -> datetime | None:
         """Return the first bound after `moment`, None when the schedule ends before one."""

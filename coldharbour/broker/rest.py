@@ -215,12 +215,13 @@ class AlpacaRest:
 
         return walk_activities(fetch, page_token=page_token)
 
-    async def place_order(self, request: Mapping[str, Any]) -> Order:
+    async def place_order(self, request: Mapping[str, Any], *, may_send: MaySend | None = None) -> Order:
         """Send an order once and return it. Give a client_order_id: it is the way back after OutcomeUnknown.
 
-        Raises BrokerRefused (no order), NotSent (no order), or OutcomeUnknown.
+        may_send: asked at the last moment; it raises NotSent to keep the request back. Raises BrokerRefused (no
+        order), NotSent (no order), or OutcomeUnknown.
         """
-        return await self._trading.change("POST", "/v2/orders", translate.order, dict(request))
+        return await self._trading.change("POST", "/v2/orders", translate.order, dict(request), may_send=may_send)
 
     async def replace_order(self, order_id: str, *, may_send: MaySend | None = None, **changes: Any) -> Order:
         """Send a replacement once and return the new order; its answer is no proof that it took effect.
@@ -230,12 +231,13 @@ class AlpacaRest:
         """
         return await self._trading.change("PATCH", _order_path(order_id), translate.order, changes, may_send=may_send)
 
-    async def cancel_order(self, order_id: str) -> None:
+    async def cancel_order(self, order_id: str, *, may_send: MaySend | None = None) -> None:
         """Ask once for a cancel; the broker takes the request, a fill may still win.
 
-        Raises BrokerRefused, NotSent, or OutcomeUnknown.
+        may_send: asked at the last moment; it raises NotSent to keep the request back. Raises BrokerRefused, NotSent,
+        or OutcomeUnknown.
         """
-        await self._trading.change("DELETE", _order_path(order_id), _nothing)
+        await self._trading.change("DELETE", _order_path(order_id), _nothing, may_send=may_send)
 
     async def latest_trades(
         self, symbols: Sequence[str], *, feed: str | None = None, priority: Priority = Priority.HEAL

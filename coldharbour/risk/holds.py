@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -52,12 +52,14 @@ class Circumstances:
     """What is known of the account besides its lots. frozen: why a symbol's stops stay as they are, by symbol.
 
     attempts: of this session and of the last ten minutes, newest first. session_since: when the session's day began.
+    flattening: symbols whose positions are being closed.
     """
 
     now: datetime
     session_since: datetime
     frozen: Mapping[str, str]
     attempts: Sequence[Attempt]
+    flattening: Collection[str] = ()
 
 
 def held_back(decision: Decision, limits: Limits, around: Circumstances) -> Decision:
@@ -86,6 +88,8 @@ def account_failures(around: Circumstances) -> int:
 
 def _hold(decision: Decision, move: StopMove, limits: Limits, around: Circumstances) -> tuple[Reason, str] | None:
     lot = decision.lot
+    if lot.symbol in around.flattening:
+        return Reason.FLATTENING, f"the position in {lot.symbol} is being closed: its orders are canceled"
     if why := around.frozen.get(lot.symbol):
         return Reason.CORPORATE_ACTION, f"{why}: prices and shares of today are not those of the entry"
     move_pct = abs(move.stop_price - move.old_stop) * 100 / lot.entry_price

@@ -24,6 +24,7 @@ from coldharbour.feed.watch import Watch
 from coldharbour.risk import store as audit
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.breakeven import decide_breakeven
+from coldharbour.risk.flattening import store as flattens
 from coldharbour.risk.holds import ACCOUNT_WINDOW, Circumstances, Limits, held_back, kept_back
 from coldharbour.risk.intents import store as intents
 from coldharbour.risk.lots import store as lots_store
@@ -211,8 +212,11 @@ class StopKeeper:
         async with self.ctx.db.transaction() as conn:
             moves = await lots_store.share_moves(conn, self.slug, today, midnight)
             attempts = await intents.attempts(conn, self.slug, min(midnight, now - ACCOUNT_WINDOW))
+            flattening = await flattens.under_way(conn, self.slug)
         frozen = {move.symbol: f"{move.kind} of {move.symbol} on {move.day}" for move in moves}
-        return Circumstances(now=now, session_since=midnight, frozen=frozen, attempts=attempts)
+        return Circumstances(
+            now=now, session_since=midnight, frozen=frozen, attempts=attempts, flattening=flattening
+        )  # fmt: skip
 
     def _alarm(self, decisions: Sequence[Decision]) -> None:
         """Tell once that moves are held back because too many failed."""

@@ -36,8 +36,8 @@ class Reason(StrEnum):
     no_trigger: neither an initial stop nor a target says when to move. foreign_stop: the stop is not the lot's own.
     What keeps a decided move back: unsettled (an earlier move's outcome is not known), corporate_action (shares of
     the symbol change), move_too_wide, symbol_disarmed, account_disarmed (moves failed too often), abandoned (the last
-    look found an obstacle), no_answer (the broker did not let us look). What became of one: planned, rejected,
-    not_moved, moved.
+    look found an obstacle), no_answer (the broker did not let us look), flattening (the position is being closed). What
+    became of one: planned, rejected, not_moved, moved. Of a closing that was planned: flattened, not_flattened.
     """
 
     AT_BREAK_EVEN = "at_break_even"
@@ -56,10 +56,13 @@ class Reason(StrEnum):
     ACCOUNT_DISARMED = "account_disarmed"
     ABANDONED = "abandoned"
     NO_ANSWER = "no_answer"
+    FLATTENING = "flattening"
     PLANNED = "planned"
     REJECTED = "rejected"
     NOT_MOVED = "not_moved"
     MOVED = "moved"
+    FLATTENED = "flattened"
+    NOT_FLATTENED = "not_flattened"
 
 
 class StopKind(StrEnum):

@@ -25,6 +25,7 @@ from coldharbour.risk import store as audit
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.clearance import Obstacle, obstacle_to
 from coldharbour.risk.evidence import Reading
+from coldharbour.risk.flattening import store as flattens
 from coldharbour.risk.holds import kept_back
 from coldharbour.risk.intents import store
 from coldharbour.risk.intents.store import RecordedIntent
@@ -132,6 +133,9 @@ class StopMover:
         lot, now = decision.lot, self._ctx.clock.now()
         async with self._ctx.db.transaction() as conn:
             await self._lease.check(conn)
+            await flattens.take_stops_turn(conn, self._slug)
+            if lot.symbol in await flattens.under_way(conn, self._slug):
+                raise Unsettled(f"the position in {lot.symbol} is being closed")
             earlier = await store.earlier(conn, self._slug, lot.parent_id, move.order_id)
             intent = plan(move, destination=self._slug, lot_id=lot.parent_id, epoch=self._lease.epoch, earlier=earlier)
             await store.insert(conn, intent, lot.symbol, now)

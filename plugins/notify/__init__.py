@@ -35,8 +35,8 @@ class NotificationSettings(BaseModel, frozen=True, extra="forbid"):
     """What people are told of, and how often."""
 
     events: tuple[str, ...] = Field(
-        ("PositionUnprotected", "StopExpiring", "LossLimitReached", "PositionDrift", "MovesDisarmed", "WorkerParked",
-         "WorkerGaveUp"),
+        ("PositionUnprotected", "StopExpiring", "LossLimitReached", "FlattenBegun", "FlattenBlocked", "FlattenEnded",
+         "PositionDrift", "MovesDisarmed", "WorkerParked", "WorkerGaveUp"),
         description="Events that are sent, by their names.",
     )  # fmt: skip
     repeat_s: float = Field(3600, ge=0, description="Seconds in which the same matter is sent once.")

@@ -1,21 +1,26 @@
-"""The `protection` and `group_limit` workers: shares without a live stop, and what a day may lose; no order is sent."""
+"""The workers `protection`, `group_limit` and `flatten`: shares without a live stop, and what a day may lose.
+
+Only `flatten` ever sends an order, and only once a limit of its own was reached.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import click
 from psycopg import AsyncConnection
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from coldharbour.accounts import AccountContext, SystemContext, WorkerContext
 from coldharbour.clock import SystemClock
 from coldharbour.db import notify
 from coldharbour.hookspecs import PanelSpec, WorkerSpec, hookimpl
 from coldharbour.journal import announce
+from coldharbour.risk.flattening import store as flattens
 from coldharbour.risk.losses import store as losses
 from coldharbour.risk.losses.limits import LossLimit
 from coldharbour.risk.losses.model import Stage
@@ -24,6 +29,7 @@ from coldharbour.risk.protection import store
 from coldharbour.risk.protection.guard import Look, look
 from coldharbour.sessions import Phase
 
+from .flatten import FlattenSettings, flatten
 from .limits import limits
 
 CHANNEL = "risk_channel"
@@ -39,9 +45,24 @@ class LossSettings(BaseModel, frozen=True, extra="forbid"):
     warn_loss: Decimal = Field(Decimal(0), ge=0, description="Day's loss to warn of, in account currency.")
     halt_loss_pct: float = Field(0, ge=0, description="Day's loss that halts new entries, in percent likewise.")
     halt_loss: Decimal = Field(Decimal(0), ge=0, description="Day's loss that halts new entries, in account currency.")
+    flatten_loss_pct: float = Field(
+        0, ge=0, description="Day's loss at which open positions are closed, in percent likewise."
+    )
+    flatten_loss: Decimal = Field(
+        Decimal(0), ge=0, description="Day's loss at which open positions are closed, in account currency."
+    )
     max_minute_age_s: float = Field(
         180, gt=0, description="Seconds after which the newest minute of equity proves nothing any more."
     )
+
+    @model_validator(mode="after")
+    def _flatten_comes_last(self) -> Self:
+        for key in ("loss_pct", "loss"):
+            halts, flattens_at = getattr(self, f"halt_{key}"), getattr(self, f"flatten_{key}")
+            if flattens_at and not 0 < halts <= flattens_at:
+                problem = f"flatten_{key} = {flattens_at} needs a halt_{key} above 0 that is not larger; it is {halts}"
+                raise PydanticCustomError("flatten_below_halt", "{problem}", {"problem": problem})
+        return self
 
     @property
     def limits(self) -> tuple[LossLimit, ...]:
@@ -49,6 +70,7 @@ class LossSettings(BaseModel, frozen=True, extra="forbid"):
         return (
             LossLimit(Stage.WARN, self.warn_loss_pct, self.warn_loss),
             LossLimit(Stage.HALT, self.halt_loss_pct, self.halt_loss),
+            LossLimit(Stage.FLATTEN, self.flatten_loss_pct, self.flatten_loss),
         )
 
 
@@ -129,11 +151,16 @@ async def alarms(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
     """Read what a person must know now: shares without a stop, latched limits, and what cannot be seen."""
     now = SystemClock().now()
     watches = await losses.watches(conn, [slug, losses.TOGETHER])
+    latched = await losses.latches_on(conn, slug)
+    run = await flattens.newest_run(conn, slug)
+    is_shown = run is not None and (run.ended_at is None or any(run.is_of(latch) for latch in latched))
     return {
         "slug": slug,
         "now": now,
         "episodes": await store.open_episodes(conn, slug),
-        "latches": [latch for latch in await losses.latches(conn) if latch.destination in (slug, losses.TOGETHER)],
+        "latches": latched,
+        "run": run if is_shown else None,
+        "targets": await flattens.targets_of(conn, run) if run is not None and is_shown else [],
         "is_behind": not await store.are_lots_in_step(conn, slug, now),
         "blind": [watch for watch in watches if watch.blind and watch.is_limited],
     }
@@ -141,7 +168,7 @@ async def alarms(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
 
 @hookimpl
 def register_workers() -> list[WorkerSpec]:
-    """Offer the workers that watch one account, and all of them together."""
+    """Offer the workers that watch one account and all of them together, and the one that acts on a limit."""
     return [
         WorkerSpec(
             kind="protection", settings=ProtectionSettings, run=protect, every="interval_s", service="risk",
@@ -150,6 +177,10 @@ def register_workers() -> list[WorkerSpec]:
         WorkerSpec(
             kind="group_limit", settings=GroupLimitSettings, run=watch_group, every="interval_s", service="risk",
             per_account=False,
+        ),
+        WorkerSpec(
+            kind="flatten", settings=FlattenSettings, run=flatten, every="interval_s", service="risk",
+            wake_on=(CHANNEL,), stall_s=120, uses_prices=True,
         ),
     ]  # fmt: skip
 

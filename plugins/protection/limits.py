@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from psycopg import AsyncConnection
 
 from coldharbour import commands
 from coldharbour.clock import SystemClock
 from coldharbour.db import Database, notify
 from coldharbour.events import LossLimitReset
 from coldharbour.journal import announce, record
+from coldharbour.risk.flattening import store as flattens
 from coldharbour.risk.losses import store
 from coldharbour.risk.losses.model import Latch, Watch
 
@@ -36,12 +38,15 @@ def status(config: Path, destinations: tuple[str, ...]) -> None:
         async with loaded.database("limits") as db, db.transaction() as conn:
             watches = await store.watches(conn, [*slugs, store.TOGETHER])
             latched = [latch for latch in await store.latches(conn) if latch.destination in (*slugs, store.TOGETHER)]
+            flattened = [line for slug in slugs for line in await _flattened(conn, slug, latched)]
         for watch in watches:
             click.echo(_standing(watch))
         for latch in latched:
             click.echo(
                 f"{_name(latch.destination)}: {latch.stage} since {latch.latched_at:%Y-%m-%d %H:%M:%S}: {latch.note}"
             )
+        for line in flattened:
+            click.echo(line)
         return bool(latched)
 
     raise SystemExit(1 if loaded.run(show) else 0)
@@ -80,6 +85,19 @@ async def _reset(db: Database, destination: str) -> Sequence[Latch]:
     if gone:
         await announce(db, destination)
     return gone
+
+
+async def _flattened(conn: AsyncConnection, slug: str, latched: Sequence[Latch]) -> list[str]:
+    """Return in words what the newest flatten of an account did or does, while its limit is latched."""
+    run = await flattens.newest_run(conn, slug)
+    if run is None or not (run.ended_at is None or any(run.is_of(latch) for latch in latched)):
+        return []
+    state = "dry run" if run.is_dry_run else "under way" if run.ended_at is None else "ended"
+    lines = [f"{slug}: flatten begun {run.begun_at:%Y-%m-%d %H:%M:%S} UTC, {state}"]
+    for each in await flattens.targets_of(conn, run):
+        detail = each.detail or "to be closed"
+        lines.append(f"{slug}: {each.symbol}: {each.state.replace('_', ' ')}: {detail}")
+    return lines
 
 
 def _standing(watch: Watch) -> str:

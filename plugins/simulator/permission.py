@@ -54,6 +54,9 @@ def check_permission(ticket: Ticket, blotter: Blotter, market: Market) -> None:
         raise unprocessable("oco orders must be exit orders")
     if is_exit and ticket.order_class in {"bracket", "oto"}:
         raise unprocessable(f"{ticket.order_class} orders must be entry orders")
+    inferred = f"{ticket.side}_to_{'close' if is_exit else 'open'}"
+    if ticket.position_intent not in {None, inferred}:
+        raise unprocessable(f"position intent mismatch, inferred: {inferred}, specified: {ticket.position_intent}")
     if is_exit:
         _check_shares(ticket, qty, blotter)
         return

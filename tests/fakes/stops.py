@@ -199,9 +199,9 @@ class StopBench:
         return wrong
 
     @asynccontextmanager
-    async def keeper(self) -> AsyncIterator[None]:
-        """Run the worker that moves stops in a kernel of its own."""
-        async with self._kernel() as kernel, anyio.create_task_group() as tasks:
+    async def keeper(self, *kinds: str, more: str = "") -> AsyncIterator[None]:
+        """Run the worker that moves stops in a kernel of its own, or other ones. more: settings of the last one."""
+        async with self._kernel(more, kinds or ("breakeven",)) as kernel, anyio.create_task_group() as tasks:
             tasks.start_soon(kernel.run)
             yield
             tasks.cancel_scope.cancel()
@@ -212,10 +212,10 @@ class StopBench:
             await kernel.run_one_cycle()
 
     @asynccontextmanager
-    async def _kernel(self, more: str = "") -> AsyncIterator[Kernel]:
+    async def _kernel(self, more: str = "", kinds: Sequence[str] = ("breakeven",)) -> AsyncIterator[Kernel]:
         configuration = configuration_of(self.folder, {SLUG: self.station.cable.port}, f"{self.tables}{more}\n")
         registry = await anyio.to_thread.run_sync(loader.load_plugins, configuration)
-        assignments = [each for each in registry.assignments if each.worker.spec.kind == "breakeven"]
+        assignments = [each for each in registry.assignments if each.worker.spec.kind in kinds]
         async with open_database(self.database_url, name="risk", clock=SystemClock()) as db:
             yield Kernel(configuration, registry, assignments, db=db, clock=self.clock)
 

@@ -36,10 +36,14 @@ class LossLimit:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A limit that a day reached. allowed: the loss that it allows."""
+    """A limit that a day reached. allowed: the loss that it allows. limit_pnl: the day's result at which it is reached.
+
+    Both are the same but for the sign, unless the stage was reset in this session and counts on from there.
+    """
 
     stage: Stage
     allowed: Decimal
+    limit_pnl: Decimal
 
 
 def evidence(
@@ -79,13 +83,20 @@ def reached(day: Day, limits: Iterable[LossLimit], counted_from: Mapping[Stage, 
     """Return the limits that a day's loss has reached, in the order given; equal to the limit is reached.
 
     counted_from: how the day stood when a stage was reset; from there, or from 0 where that was a gain, it counts on.
+    A flatten is never reached before a halt, wherever each of them counts from.
     """
-    found = []
+    found, halts_at = [], ZERO
     for limit in limits:
         allowed = limit.allowed(day.baseline)
-        lost = min(counted_from.get(limit.stage, ZERO), ZERO) - day.day_pnl
-        if allowed is not None and lost >= allowed:
-            found.append(Reached(limit.stage, allowed))
+        if allowed is None:
+            continue
+        limit_pnl = min(counted_from.get(limit.stage, ZERO), ZERO) - allowed
+        if limit.stage is Stage.HALT:
+            halts_at = limit_pnl
+        elif limit.stage is Stage.FLATTEN:
+            limit_pnl = min(limit_pnl, halts_at)
+        if day.day_pnl <= limit_pnl:
+            found.append(Reached(limit.stage, allowed, limit_pnl))
     return found
 
 

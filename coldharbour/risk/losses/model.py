@@ -12,10 +12,11 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What a day's loss leads to, the mildest first: a warning; no new entries."""
+    """What a day's loss leads to, the mildest first: a warning; no new entries; positions are closed."""
 
     WARN = "warn"
     HALT = "halt"
+    FLATTEN = "flatten"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,10 @@ class Blind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latch:
-    """A limit that was reached and not reset. destination: a slug, "" for all accounts together."""
+    """A limit that was reached and not reset. destination: a slug, "" for all accounts together.
+
+    limit_pnl: the day's result at which it is reached, None for one of which that is not known.
+    """
 
     destination: str
     session_date: date
@@ -50,6 +54,7 @@ class Latch:
     day_pnl: Decimal
     baseline: Decimal
     note: str
+    limit_pnl: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

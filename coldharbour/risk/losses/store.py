@@ -72,28 +72,35 @@ async def latches(conn: AsyncConnection) -> list[Latch]:
     async with conn.cursor(row_factory=class_row(Latch)) as cur:
         await cur.execute(
             """
-            select destination, session_date, stage, latched_at, day_pnl, baseline, note
-            from accounts.loss_limits where reset_at is null order by latched_at, destination, stage desc
+            select destination, session_date, stage, latched_at, day_pnl, baseline, note, limit_pnl
+            from accounts.loss_limits where reset_at is null
+            order by latched_at, destination, array_position(array['warn', 'halt', 'flatten'], stage)
             """
         )
         return [_latch(row) for row in await cur.fetchall()]
 
 
 async def entries_halted(conn: AsyncConnection, slug: str) -> bool:
-    """Return whether an account may open nothing new: its own halt is latched, or that of all together."""
-    return any(latch.stage is Stage.HALT and latch.destination in (slug, TOGETHER) for latch in await latches(conn))
+    """Return whether an account may open nothing new: its own halt or flatten is latched, or that of all together."""
+    return any(latch.stage is not Stage.WARN for latch in await latches_on(conn, slug))
+
+
+async def latches_on(conn: AsyncConnection, slug: str) -> list[Latch]:
+    """Return the latched limits that concern an account: its own, and those of all together; the oldest first."""
+    return [latch for latch in await latches(conn) if latch.destination in (slug, TOGETHER)]
 
 
 async def latch(conn: AsyncConnection, reached: Latch) -> bool:
     """Latch a limit; return False if it was latched already."""
     cursor = await conn.execute(
         """
-        insert into accounts.loss_limits (destination, session_date, stage, latched_at, day_pnl, baseline, note)
-        values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing
+        insert into accounts.loss_limits (destination, session_date, stage, latched_at, day_pnl, baseline, note,
+            limit_pnl)
+        values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing
         """,
         [
             reached.destination, reached.session_date, reached.stage, reached.latched_at, reached.day_pnl,
-            reached.baseline, reached.note,
+            reached.baseline, reached.note, reached.limit_pnl,
         ],
     )  # fmt: skip
     return cursor.rowcount > 0
@@ -112,7 +119,7 @@ async def reset_latch(conn: AsyncConnection, destination: str, by: str, at: date
                 where watch.destination = latched.destination and watch.session_date = latched.session_date
             )
             where destination = %(destination)s and reset_at is null
-            returning destination, session_date, stage, latched_at, day_pnl, baseline, note
+            returning destination, session_date, stage, latched_at, day_pnl, baseline, note, limit_pnl
             """,
             {"destination": destination, "by": by, "at": at},
         )

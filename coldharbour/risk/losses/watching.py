@@ -94,6 +94,7 @@ def _latch(limit: Reached, destination: str, day: Day, now: datetime) -> Latch:
     return Latch(
         destination=destination, session_date=day.session_date, stage=limit.stage, latched_at=now, day_pnl=day.day_pnl,
         baseline=day.baseline, note=f"the day's loss was {-day.day_pnl:,.2f}, the limit is {limit.allowed:,.2f}",
+        limit_pnl=limit.limit_pnl,
     )  # fmt: skip
 
 

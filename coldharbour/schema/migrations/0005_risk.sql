@@ -69,3 +69,55 @@ create index log_breakeven_lot on accounts.log_breakeven (destination, parent_id
 create index log_breakeven_routine on accounts.log_breakeven (destination, last_at) where not is_action;
 create index log_breakeven_intent on accounts.log_breakeven (destination, client_order_id)
     where client_order_id is not null;
+
+-- A flatten: what a latched limit of the day's loss set going for one account. One at a time.
+create table accounts.flattenings (
+    destination text not null,
+    latched_for text not null, -- whose limit it was: the account's slug, '' for all accounts together
+    session_date date not null, -- of the latch in accounts.loss_limits, as latched_at
+    latched_at timestamptz not null,
+    is_dry_run boolean not null,
+    begun_at timestamptz not null,
+    ended_at timestamptz,
+    primary key (destination, begun_at)
+) partition by list (destination);
+create unique index flattenings_open on accounts.flattenings (destination) where ended_at is null;
+
+-- What was held when it began, and where each symbol stands. While one is open, no stop of that symbol is moved.
+create table accounts.flatten_targets (
+    destination text not null,
+    begun_at timestamptz not null,
+    symbol text not null,
+    side text not null check (side in ('Long', 'Short')),
+    qty numeric not null check (qty > 0),
+    state text not null check (state in ('open', 'closed', 'left', 'would_close')),
+    detail text not null default '', -- in words
+    changed_at timestamptz not null,
+    alarmed_at timestamptz,
+    primary key (destination, begun_at, symbol)
+) partition by list (destination);
+
+-- Every request of a flatten, PLANNED before it is sent; ACCEPTED and UNKNOWN wait for evidence, the others are final.
+create table accounts.flatten_requests (
+    destination text not null,
+    begun_at timestamptz not null,
+    kind text not null check (kind in ('cancel', 'close')),
+    symbol text not null,
+    name text not null, -- the order to cancel, or the client_order_id of the closing order
+    attempt integer not null,
+    side text not null default '',
+    qty numeric,
+    epoch bigint not null,
+    state text not null
+        check (state in ('PLANNED', 'ACCEPTED', 'REJECTED', 'NOT_SENT', 'UNKNOWN', 'DONE', 'NOT_DONE')),
+    answer_state text, -- what the end of the request meant; null while there is none
+    reason text not null default '', -- of the state, in words
+    order_id text, -- of the closing order
+    unseen integer not null default 0, -- readings since the answer that show no effect
+    planned_at timestamptz not null,
+    answered_at timestamptz,
+    settled_at timestamptz,
+    primary key (destination, begun_at, kind, name, attempt)
+) partition by list (destination);
+create unique index flatten_requests_unsettled on accounts.flatten_requests (destination, kind, name)
+    where state in ('PLANNED', 'ACCEPTED', 'UNKNOWN');

@@ -47,15 +47,16 @@ create table accounts.loss_watch (
     is_limited boolean not null default false -- whether a limit is set at all
 );
 
--- One row per limit that was reached, latched while reset_at is null. reset_pnl: how the day stood at the reset, from
--- where the same stage counts on.
+-- One row per limit that was reached, latched while reset_at is null. limit_pnl: the day's result at which it is
+-- reached. reset_pnl: how the day stood at the reset, from where the same stage counts on.
 create table accounts.loss_limits (
     destination text not null, -- '' for all accounts together
     session_date date not null,
-    stage text not null check (stage in ('warn', 'halt')),
+    stage text not null check (stage in ('warn', 'halt', 'flatten')),
     latched_at timestamptz not null,
     day_pnl numeric not null,
     baseline numeric not null,
+    limit_pnl numeric,
     reset_at timestamptz,
     reset_by text,
     reset_pnl numeric,

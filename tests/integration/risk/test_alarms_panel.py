@@ -15,6 +15,8 @@ from fakes.room import HEALTHY, SLUG, Room, open_room
 
 from coldharbour.db import notify
 from coldharbour.live.model import Side
+from coldharbour.risk.flattening import store as flattens
+from coldharbour.risk.flattening.model import Run, Target, TargetState
 from coldharbour.risk.losses import store as losses
 from coldharbour.risk.losses.model import Latch, Stage, Watch
 from coldharbour.risk.protection import store
@@ -79,11 +81,20 @@ async def test_latched_limits_and_blindness_are_told(database_url: str) -> None:
         baseline=Decimal(9), note="the day's loss was 1.00",
     )  # fmt: skip
     blind = Watch(SLUG, blind="KO has no price", blind_since=now, is_limited=True)
+    run = Run(
+        destination=SLUG, latched_for="", session_date=now.date(), latched_at=now, is_dry_run=False, begun_at=now,
+        ended_at=now,
+    )  # fmt: skip
+    left = Target(
+        symbol="<b>F</b>", side=Side.SHORT, qty=Decimal(7), state=TargetState.LEFT, detail="4 are left", changed_at=now
+    )
     async with open_room(database_url, panels=register_panels()) as room:
         async with room.db.transaction() as conn:
             await losses.latch(conn, halt)
             await losses.latch(conn, replace(halt, destination="swing", note="of another account"))
             await losses.save_watch(conn, blind)
+            await losses.latch(conn, replace(halt, stage=Stage.FLATTEN))
+            await flattens.insert_run(conn, run, [left])
         await notify(room.db, f"risk_channel_{SLUG}", "{}")
 
         panel = await until_panel(room, lambda panel: "KO has no price" in panel)
@@ -91,4 +102,6 @@ async def test_latched_limits_and_blindness_are_told(database_url: str) -> None:
         assert "all accounts together" in panel
         assert "open nothing new" in panel
         assert "of another account" not in panel
+        assert "for the limit of all accounts together" in panel
+        assert "&lt;b&gt;F&lt;/b&gt;, 7 short then: 4 are left" in panel
         assert "the worker <code>snapshot</code> is not ready" in panel

@@ -15,6 +15,9 @@ from fakes.counting_house import CountingHouse, new_york, open_counting_house
 from fakes.installation import Installation
 
 from coldharbour.db import open_database
+from coldharbour.live.model import Side
+from coldharbour.risk.flattening import store as flattens
+from coldharbour.risk.flattening.model import Run, Target
 from coldharbour.risk.losses.limits import LossLimit
 from coldharbour.risk.losses.model import Blind, Stage
 from coldharbour.risk.losses.store import entries_halted, latches
@@ -24,12 +27,17 @@ from coldharbour.sessions import Phase
 pytestmark = pytest.mark.anyio
 
 HISTORY = (cash(MONDAY, "CSD", "10000"), fill(MONDAY, "buy", "100", "KO", "60"))
-# Wednesday closes at 63: 10,300. So 103 are the warning's, 206 the halt's.
+# Wednesday closes at 63: 10,300. So 103 are the warning's, 206 the halt's, 309 the flatten's.
 RULES = Rules(
-    limits=(LossLimit(Stage.WARN, 1.0), LossLimit(Stage.HALT, 2.0)),
+    limits=(LossLimit(Stage.WARN, 1.0), LossLimit(Stage.HALT, 2.0), LossLimit(Stage.FLATTEN, 3.0)),
     max_minute_age=timedelta(minutes=3),
     max_price_age=timedelta(minutes=15),
 )
+RUN = Run(
+    destination="paper", latched_for="", session_date=THURSDAY, latched_at=new_york(THURSDAY, "12:00:30"),
+    is_dry_run=False, begun_at=new_york(THURSDAY, "12:00:30"),
+)  # fmt: skip
+TARGET = Target(symbol="KO", side=Side.LONG, qty=Decimal(100), detail="held back", changed_at=RUN.begun_at)
 
 
 def thursday(wall: str) -> datetime:
@@ -83,7 +91,11 @@ async def test_a_price_that_is_stale_or_missing_reaches_no_limit(house: Counting
 
     assert stale.seen == Blind("the price of KO is older than 900 s", spoils=True)
     assert isinstance(back.seen, Blind)
-    assert [told(verdict) for verdict in (stale, back, fresh)] == [[], [], [("warn", -1300), ("halt", -1300)]]
+    assert [told(verdict) for verdict in (stale, back, fresh)] == [
+        [], [], [("warn", -1300), ("halt", -1300), ("flatten", -1300)]
+    ]  # fmt: skip
+    async with house.db.transaction() as conn:
+        assert [latch.limit_pnl for latch in await latches(conn)] == [Decimal(-103), Decimal(-206), Decimal(-309)]
 
 
 async def test_a_minute_that_is_stale_or_late_reaches_no_limit(house: CountingHouse) -> None:
@@ -134,6 +146,8 @@ async def test_a_latch_survives_a_restart_until_the_command_resets_it(
 
     async with open_database(database_url, name="restarted") as db:
         restarted = await look_at_account(db, "paper", thursday("12:00:40"), RULES, is_open=True)
+        async with db.transaction() as conn:
+            await flattens.insert_run(conn, RUN, [TARGET])
     latched = installation.call("limits", "status")
     reset = installation.call("limits", "reset", "--destination", "paper")
 
@@ -141,6 +155,7 @@ async def test_a_latch_survives_a_restart_until_the_command_resets_it(
     assert (latched.returncode, reset.returncode) == (1, 0)
     assert "paper: -300.00 on 10,300.00" in latched.stdout
     assert "paper: halt since 2026-10-08 16:00:30: the day's loss was 300.00, the limit is 206.00" in latched.stdout
+    assert "paper: flatten begun 2026-10-08 16:00:30 UTC, under way\npaper: KO: open: held back\n" in latched.stdout
     assert reset.stdout == "paper: warn, halt reset\n"
     async with house.db.transaction() as conn:
         assert not await entries_halted(conn, "paper")

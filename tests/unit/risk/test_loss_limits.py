@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from coldharbour_plugins.protection import GroupLimitSettings
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from coldharbour.risk.losses.limits import LossLimit, evidence, noted, reached, together
 from coldharbour.risk.losses.model import Blind, Day, Minute, Stage, Watch
@@ -123,3 +126,34 @@ def test_blindness_keeps_what_was_certain_last_and_since_when() -> None:
     assert (blind.day, blind.blind, blind.blind_since, blind.blind_at) == (DAY, "none", NOW, NOW)
     assert noted(blind, DAY, end, is_limited=True) == replace(WATCH, blind_at=NOW, is_limited=True)
     assert noted(blind, None, end, is_limited=True).blind == ""
+
+
+def test_a_flatten_is_never_reached_before_a_halt() -> None:
+    limits = (LossLimit(Stage.HALT, 1.0), LossLimit(Stage.FLATTEN, 1.5))  # 600 and 900 of 60,000
+
+    def found(lost: int, counted_from: dict[Stage, Decimal]) -> list[tuple[Stage, int]]:
+        day = replace(DAY, day_pnl=Decimal(-lost))
+        return [(each.stage, int(each.limit_pnl)) for each in reached(day, limits, counted_from)]
+
+    after_reset = {Stage.HALT: Decimal(-600)}
+    assert found(899, {}) == [(Stage.HALT, -600)]
+    assert found(900, {}) == [(Stage.HALT, -600), (Stage.FLATTEN, -900)]
+    assert found(1199, after_reset) == []
+    assert found(1200, after_reset) == [(Stage.HALT, -1200), (Stage.FLATTEN, -1200)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"flatten_loss": 900, "halt_loss": 1000}, "flatten_loss = 900 needs a halt_loss above 0 that is not larger"),
+        ({"flatten_loss_pct": 3}, "flatten_loss_pct = 3.0 needs a halt_loss_pct above 0"),
+        ({"flatten_loss": 900, "halt_loss_pct": 1}, "flatten_loss = 900 needs a halt_loss"),
+        ({"flatten_loss": 900, "halt_loss": 900, "flatten_loss_pct": 2.5, "halt_loss_pct": 2}, ""),
+    ],
+)
+def test_a_flatten_without_a_halt_before_it_is_refused(settings: dict[str, float], problem: str) -> None:
+    if problem:
+        with pytest.raises(ValidationError, match=re.escape(problem)):
+            GroupLimitSettings.model_validate(settings)
+    else:
+        assert GroupLimitSettings.model_validate(settings).limits[-1] == LossLimit(Stage.FLATTEN, 2.5, Decimal(900))
