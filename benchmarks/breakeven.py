@@ -88,11 +88,11 @@ class Desk:
         return now
 
     async def moved(self, count: int) -> list[dict[str, Any]]:
-        """Return the intents once so many are settled."""
+        """Return the intents that moved their stop, once there are so many."""
         while True:
             async with self.db.transaction() as conn, conn.cursor(row_factory=dict_row) as cursor:
                 await cursor.execute(
-                    "select * from accounts.stop_intents where settled_at is not null order by planned_at"
+                    "select * from accounts.stop_intents where state = 'MOVED' order by planned_at"
                 )
                 found = await cursor.fetchall()
             if len(found) >= count:

@@ -72,7 +72,9 @@ class StopKeeper:
         self._rested = anyio.Event()
         self._flags: dict[str, str] = {}  # as they stand on the open trades by our own hand
         self._alarmed: set[str] = set()
+        self._weighed: set[str] = set()  # lots whose move is decided and has not begun
         self._lots_changed = self._is_due = True
+        self._behind = anyio.Event()
         self._pruned_s: float | None = None
 
     async def begin(self) -> None:
@@ -88,34 +90,44 @@ class StopKeeper:
         await self._until(self._is_priced, PRICE_PATIENCE_S)
 
     async def run(self) -> None:
-        """Evaluate all lots once an interval, and each at once when its trigger is touched."""
-        self._tasks.start_soon(self._beat)
+        """Evaluate all lots once an interval, and each at once when its trigger is touched: that waits for no table.
+
+        A touched lot is judged as it was read last. Whatever changed since, the last look finds at the broker.
+        """
+        for work in (self._beat, self._keep_up):
+            self._tasks.start_soon(work)
         while True:
             await self.watch.wait()
-            touched = self.lots.move(self.watch.take())
-            if self._is_due:
-                self._is_due = False
-                await self.cycle()
-            else:
-                changed = await self.read_lots() if self._lots_changed else []
-                at_rest = [
-                    each for each in self.lots.still(*touched, *changed) if each.lot.parent_id not in self.mover.busy
-                ]
-                await self.evaluate(at_rest)
+            await self._evaluate_resting(self.lots.move(self.watch.take()))
             await self.ctx.clock.sleep(PAUSE_S)
 
     async def _beat(self) -> None:
         while True:
             self._is_due = True
-            self.watch.wake()
+            self._behind.set()
             await self.ctx.clock.sleep(self._interval_s)
+
+    async def _keep_up(self) -> None:
+        """Make the cycles, and in between read and evaluate lots that changed."""
+        while True:
+            await self._behind.wait()
+            self._behind = anyio.Event()
+            if self._is_due:
+                self._is_due = False
+                await self.cycle()
+            elif self._lots_changed:
+                await self._evaluate_resting(await self.read_lots())
+            await self.ctx.clock.sleep(PAUSE_S)
+
+    def _note_change(self) -> None:
+        self._lots_changed = True
+        self._behind.set()
 
     async def follow(self, notes: Subscription) -> None:
         """Hear that lots changed."""
         async for note in notes:
             if note is RESYNC or note.payload.startswith(('{"op":"lot"', '{"op":"delete"', '{"op":"resync"')):
-                self._lots_changed = True
-                self.watch.wake()
+                self._note_change()
 
     async def cycle(self) -> None:
         """Read everything anew and evaluate every lot."""
@@ -148,8 +160,11 @@ class StopKeeper:
         """Decide about lots, start the moves that are decided, and record why nothing is done about the others."""
         if self.ctx.phase() is not Phase.REGULAR:
             return
-        decided = [(watched, self._decide(watched)) for watched in lots]
-        if any(decision.action for _, decision in decided):
+        at_rest = [watched for watched in lots if watched.lot.parent_id not in self._weighed]
+        decided = [(watched, self._decide(watched)) for watched in at_rest]
+        acting = {decision.lot.parent_id for _, decision in decided if decision.action}
+        if acting:
+            self._weighed |= acting
             around = await self._circumstances(self.ctx.clock.now())
             decided = [(watched, held_back(decision, self.limits, around)) for watched, decision in decided]
             self._alarm([decision for _, decision in decided])
@@ -157,7 +172,12 @@ class StopKeeper:
             watched.decided(decision)
             if decision.action is not None:
                 self._start(partial(self._move, watched, decision))
+            else:
+                self._weighed.discard(decision.lot.parent_id)
         await self._record([decision for _, decision in decided if decision.action is None])
+
+    async def _evaluate_resting(self, lots: Iterable[WatchedLot]) -> None:
+        await self.evaluate([each for each in lots if each.lot.parent_id not in self.mover.busy])
 
     async def move_asked(self, parent_id: str) -> Decision | None:
         """Decide about one lot as a person asked, and see its move through; None without such a lot and a stop."""
@@ -188,9 +208,9 @@ class StopKeeper:
         return decision
 
     async def _move(self, watched: WatchedLot, decision: Decision) -> None:
+        self._weighed.discard(decision.lot.parent_id)  # from here on the mover knows
         await self.mover.move(decision, partial(self._market, watched))
-        self._lots_changed = True
-        self.watch.wake()
+        self._note_change()
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> None:
         self._moving += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import anyio
 
@@ -16,6 +18,8 @@ from coldharbour.sessions import Phase
 
 POSITIONS_S = 1.0  # how long an answer about all positions is fresh
 
+A = TypeVar("A")
+B = TypeVar("B")
 MarketNow = Callable[[], MarketView]
 
 
@@ -28,17 +32,19 @@ class LastLook:
         self._asked_s: float | None = None
 
     async def look(self, symbol: str, move: StopMove, market_now: MarketNow) -> Scene:
-        """Read position and leg; the market's price is compared with the broker's own, a second source.
+        """Read position and leg, both at once; the market's price is compared with the broker's own, a second source.
 
         Raises Transient and BrokerRefused.
         """
-        position = await self._position(symbol)
-        leg = Leg.of(await self._ctx.broker.order(move.order_id, nested=False, priority=Priority.WRITE))
+        position, order = await _both(
+            partial(self._position, symbol),
+            partial(self._ctx.broker.order, move.order_id, nested=False, priority=Priority.WRITE),
+        )
         market = market_now()
         if position is not None and position.current_price is not None:
             market = replace(market, last_trade=position.current_price)
         return Scene(
-            leg=leg,
+            leg=Leg.of(order),
             position_qty=ZERO if position is None else position.signed_qty,
             market=market,
             session_open=self._ctx.phase() is Phase.REGULAR,
@@ -56,3 +62,19 @@ class LastLook:
                 positions = await self._ctx.broker.positions(priority=Priority.WRITE)
                 self._positions, self._asked_s = {position.symbol: position for position in positions}, now_s
             return self._positions.get(symbol)
+
+
+async def _both(first: Callable[[], Awaitable[A]], second: Callable[[], Awaitable[B]]) -> tuple[A, B]:
+    """Return what two reads find that are made at the same time. Raises what the one that failed first raised."""
+    found: list[A] = []
+
+    async def read_first() -> None:
+        found.append(await first())
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read_first)
+            other = await second()
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return found[0], other
