@@ -91,9 +91,7 @@ class Desk:
         """Return the intents that moved their stop, once there are so many."""
         while True:
             async with self.db.transaction() as conn, conn.cursor(row_factory=dict_row) as cursor:
-                await cursor.execute(
-                    "select * from accounts.stop_intents where state = 'MOVED' order by planned_at"
-                )
+                await cursor.execute("select * from accounts.stop_intents where state = 'MOVED' order by planned_at")
                 found = await cursor.fetchall()
             if len(found) >= count:
                 return found
