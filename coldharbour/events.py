@@ -154,7 +154,10 @@ class FlattenBegun(Event, frozen=True):
 
 
 class FlattenBlocked(Event, frozen=True):
-    """A position could not be closed, or not yet; told once. reason: why, and what is left, in words."""
+    """A position could not be closed, or not yet; told once. reason: why, and what is left, in words.
+
+    symbol is empty for a flatten that does not begin although its limit was reached.
+    """
 
     symbol: str
     reason: str

@@ -18,6 +18,7 @@ from coldharbour.risk.flattening.decision import client_order_id
 from coldharbour.risk.flattening.model import Finish, Request, RequestState, Run, Sight, Step, Target, TargetState, Wait
 from coldharbour.risk.flattening.proof import recovered, settled
 from coldharbour.risk.grid import plain
+from coldharbour.risk.losses.model import Latch
 from coldharbour.risk.model import Flag, Reason
 
 LEFT = "left"
@@ -28,6 +29,17 @@ class Chronicle:
 
     def __init__(self, ctx: AccountContext, lease: Lease) -> None:
         self._ctx, self._lease, self._slug = ctx, lease, ctx.destination.slug
+
+    async def hold_up(self, latch: Latch, why: str) -> None:
+        """Tell once of a latched limit that a flatten does not begin."""
+        blocked = FlattenBlocked(at=self._ctx.clock.now(), symbol="", reason=f"not begun: {why}")
+        async with self._ctx.db.transaction() as conn:
+            await self._lease.check(conn)
+            if await store.was_held_up(conn, self._slug, latch.latched_at):
+                return
+            await record(conn, self._slug, [blocked])
+        self._ctx.log.error("flatten.blocked", reason=blocked.reason)
+        await announce(self._ctx.db, self._slug)
 
     async def begin(self, run: Run, targets: Sequence[Target]) -> bool:
         """Put a flatten on record; False if its limit was reset meanwhile. A dry run is over with that."""

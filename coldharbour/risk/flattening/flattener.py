@@ -69,7 +69,9 @@ class Flattener:
             session = await self._surroundings.session(conn)
         watch = watches[0] if watches else None
         if why_not := why_not_begin(latch, watch, session, now, self._rules.max_minute_age):
-            self._ctx.log.debug("flatten.not_begun", reason=why_not)
+            is_of_today = session is not None and session.session_date == latch.session_date
+            if is_of_today and now - latch.latched_at >= self._rules.alarm_after:
+                await self._chronicle.hold_up(latch, why_not)
             return None
         return await self._begin(latch, now)
 

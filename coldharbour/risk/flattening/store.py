@@ -1,6 +1,6 @@
 """The tables of flattens: the run, its targets and its requests. The caller owns the transaction.
 
-Reads latches, stop moves and what the lake tells of orders; writes none of them.
+Reads latches, stop moves, the journal and what the lake tells of orders; writes none of them.
 """
 
 from __future__ import annotations
@@ -166,6 +166,18 @@ async def save_request(conn: AsyncConnection, run: Run, request: Request, at: da
             "is_final": request.is_final, "at": at,
         },
     )  # fmt: skip
+
+
+async def was_held_up(conn: AsyncConnection, slug: str, since: datetime) -> bool:
+    """Return whether it was told since a moment that a flatten does not begin."""
+    cursor = await conn.execute(
+        """
+        select 1 from accounts.events
+        where destination = %s and kind = 'FlattenBlocked' and at >= %s and payload ->> 'symbol' = '' limit 1
+        """,
+        [slug, since],
+    )
+    return await cursor.fetchone() is not None
 
 
 async def unsettled_stops(conn: AsyncConnection, slug: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from coldharbour.hookspecs import WorkerSpec
 from coldharbour.live.model import Side
 from coldharbour.requests import Action
 from coldharbour.risk.breakeven import NoLegalStop, legal_stop
-from coldharbour.risk.losses.model import Latch
+from coldharbour.risk.losses.model import Latch, Stage
 from coldharbour.web.actions.store import LotRow
 from coldharbour.web.contexts import Account, WorkerView
 from coldharbour.web.formats import gain, price, quantity
@@ -116,8 +116,10 @@ def reset_preview(latches: Sequence[Latch]) -> Preview:
         (f"{latch.stage.value.capitalize()} on {latch.session_date}", f"{gain(latch.day_pnl)} {latch.note}".strip())
         for latch in latches
     )
+    effect = "What they hold back is allowed again. In this session they count on from where the day stands now."
+    if any(latch.stage is Stage.FLATTEN for latch in latches):
+        effect += " A flatten that is under way sends nothing more."
     return Preview(
         title="Reset the loss limits?", button="Reset", action=Action.RESET_LATCH, worker=LIMITS_WORKER, facts=facts,
-        effect="What they hold back is allowed again. In this session they count on from where the day stands now.",
-        obstacle="" if latches else "No limit of this account is latched.",
+        effect=effect, obstacle="" if latches else "No limit of this account is latched.",
     )  # fmt: skip
