@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -100,7 +101,8 @@ class PanelSpec:
     place: its width: the whole row ("wide"), two thirds of it ("main") or the third beside them ("side").
     rank: its turn, from top to bottom; the built-in ones leave room between theirs.
     live: makes, for a slug, what turns notes of the topic into new cells, so that the panel is not loaded again.
-    browse: reads one of the pages of everything the panel has, from 1; they stand at /<slug>/panels/<key>?page=<n>.
+    browse: reads one of the pages of everything the panel has, from 1, or of one New York day; they stand at
+        /<slug>/panels/<key>?page=<n>&day=<YYYY-MM-DD>.
     """
 
     key: str
@@ -112,7 +114,7 @@ class PanelSpec:
     place: Literal["wide", "main", "side"] = "main"
     rank: int = 50
     live: Callable[[str], LiveCells] | None = None
-    browse: Callable[[AsyncConnection, str, int], Awaitable[Mapping[str, Any]]] | None = None
+    browse: Callable[[AsyncConnection, str, int, date | None], Awaitable[Mapping[str, Any]]] | None = None
 
 
 @hookspec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from litestar import MediaType, Request, Response, asgi, get
@@ -58,15 +59,17 @@ def partial(state: State, slug: FromPath[str], part: FromPath[str]) -> str:
 
 
 @get("/{slug:str}/panels/{key:str}", include_in_schema=False, media_type=MediaType.HTML)
-async def panel_page(state: State, slug: FromPath[str], key: FromPath[str], page: FromQuery[int] = 1) -> str:
-    """Return a page of everything that a panel has, of which the dashboard shows the newest."""
+async def panel_page(
+    state: State, slug: FromPath[str], key: FromPath[str], page: FromQuery[int] = 1, day: FromQuery[date | None] = None
+) -> str:
+    """Return a page of everything that a panel has, or has of one day; the dashboard shows the newest."""
     board: Board = state.board
     account = _account(board, slug)
     panel = next((panel for panel in board.panels if panel.key == key), None)
     if panel is None or panel.browse is None or page < 1:
         raise NotFoundException
     async with board.ctx.db.transaction(timeout_s=BROWSE_LIMIT_S) as conn:
-        context = await panel.browse(conn, slug, page)
+        context = await panel.browse(conn, slug, page, day)
     return board.fragments.panel_page(account, panel, board.fragments.panel(panel, slug, context), board.parts[slug])
 
 

@@ -17,7 +17,7 @@ SHOWN = 12  # months
 
 async def calendar(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
     """Read the results by day of the newest months."""
-    return {"months": months(await store.days(conn, slug, SHOWN))}
+    return {"slug": slug, "months": months(await store.days(conn, slug, SHOWN))}
 
 
 @hookimpl

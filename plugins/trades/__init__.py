@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -35,15 +36,16 @@ async def open_trades(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
 
 async def closed_trades(conn: AsyncConnection, slug: str) -> Mapping[str, Any]:
     """Read the newest closed trades and the sums of all."""
-    return await closed_page(conn, slug, 1)
+    return await closed_page(conn, slug, 1, None)
 
 
-async def closed_page(conn: AsyncConnection, slug: str, page: int) -> Mapping[str, Any]:
-    """Read one page of the closed trades, and the sums of all."""
-    totals = await store.closed_totals(conn, slug)
-    trades = await store.closed_trades(conn, slug, CLOSED_ROWS, CLOSED_ROWS * (page - 1))
+async def closed_page(conn: AsyncConnection, slug: str, page: int, day: date | None) -> Mapping[str, Any]:
+    """Read one page of the closed trades, all or those of one day, and the sums of them."""
+    totals = await store.closed_totals(conn, slug, day)
+    trades = await store.closed_trades(conn, slug, CLOSED_ROWS, CLOSED_ROWS * (page - 1), day)
     return {
         "slug": slug,
+        "day": day,
         "columns": closed_sheet.COLUMNS,
         "rows": closed_sheet.closed_rows(slug, trades),
         "totals": totals,

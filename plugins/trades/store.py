@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from psycopg import AsyncConnection
@@ -121,31 +121,35 @@ async def positions_at(conn: AsyncConnection, slug: str) -> datetime | None:
     return row[0] if row else None
 
 
-async def closed_trades(conn: AsyncConnection, slug: str, limit: int, skip: int = 0) -> list[ClosedTrade]:
-    """Return the newest closed trades after so many newer ones, newest first."""
+async def closed_trades(
+    conn: AsyncConnection, slug: str, limit: int, skip: int = 0, day: date | None = None
+) -> list[ClosedTrade]:
+    """Return the newest closed trades after so many newer ones, newest first. day: in New York; None for any."""
     async with conn.cursor(row_factory=class_row(ClosedTrade)) as cur:
         await cur.execute(
             """
             select entry_lot_id, exit_order_id, symbol, side, qty, entry_time, entry_price, exit_price, exit_time,
                    exit_type, pnl_cash, pnl_cash_fifo, diff_pnl, return_pct, r_multiple, duration_sec, initial_stop,
                    high_px, low_px
-            from accounts.closed_trades where destination = %s
-            order by exit_time desc, entry_lot_id, exit_order_id limit %s offset %s
+            from accounts.closed_trades where destination = %(slug)s
+              and (%(day)s::date is null or (exit_time at time zone 'America/New_York')::date = %(day)s)
+            order by exit_time desc, entry_lot_id, exit_order_id limit %(limit)s offset %(skip)s
             """,
-            [slug, limit, skip],
+            {"slug": slug, "limit": limit, "skip": skip, "day": day},
         )
         return await cur.fetchall()
 
 
-async def closed_totals(conn: AsyncConnection, slug: str) -> ClosedTotals:
-    """Return the sums over all closed trades."""
+async def closed_totals(conn: AsyncConnection, slug: str, day: date | None = None) -> ClosedTotals:
+    """Return the sums over all closed trades, or those of one New York day."""
     async with conn.cursor(row_factory=class_row(ClosedTotals)) as cur:
         await cur.execute(
             """
             select count(*) as trades, sum(pnl_cash) as pnl_cash, sum(pnl_cash_fifo) as pnl_cash_fifo
-            from accounts.closed_trades where destination = %s
+            from accounts.closed_trades where destination = %(slug)s
+              and (%(day)s::date is null or (exit_time at time zone 'America/New_York')::date = %(day)s)
             """,
-            [slug],
+            {"slug": slug, "day": day},
         )
         return await cur.fetchone() or ClosedTotals(0, None, None)
 

@@ -84,6 +84,7 @@ class EquityChart extends HTMLElement {
   #trades = true;
   #answers = {};
   #shown = new Map(); // time -> point, for the line of values
+  #pointed; // the time under the crosshair
   #latest = 0; // the newest request: an older answer is dropped
 
   connectedCallback() {
@@ -126,6 +127,9 @@ class EquityChart extends HTMLElement {
     this.canvas = document.createElement("div");
     this.canvas.className = "chart-canvas";
     this.canvas.setAttribute("role", "img");
+    this.canvas.tabIndex = 0;
+    this.canvas.addEventListener("keydown", (event) => this.#onKey(event));
+    this.canvas.addEventListener("blur", () => this.#point(undefined));
     this.replaceChildren(bar, this.canvas);
     this.#describe();
     this.#press();
@@ -159,6 +163,23 @@ class EquityChart extends HTMLElement {
     this.#trades = !this.#trades;
     this.#press();
     this.#show(false);
+  }
+
+  /* The arrow keys lead the crosshair from point to point; what stands there is told as for the pointer. */
+  #onKey(event) {
+    const times = [...this.#shown.keys()];
+    const at = this.#pointed === undefined ? times.length : times.indexOf(this.#pointed);
+    const next = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 20, PageDown: at + 20, Home: 0, End: times.length - 1 }[event.key];
+    if (event.key === "Escape") return this.#point(undefined);
+    if (next === undefined || !times.length) return;
+    event.preventDefault();
+    this.#point(times[Math.min(Math.max(next, 0), times.length - 1)]);
+  }
+
+  #point(time) {
+    if (time === undefined) this.chart?.clearCrosshairPosition();
+    else this.chart.setCrosshairPosition(this.#shown.get(time).value, time, this.curve);
+    this.#tell(time);
   }
 
   async #start() {
@@ -221,15 +242,28 @@ class EquityChart extends HTMLElement {
     this.chart.timeScale().applyOptions({ timeVisible: this.#mode === "Day", secondsVisible: false });
     this.curve.setData(points.map(({ time, value }) => ({ time, value })));
     this.depth.setData(points.map(({ time, drawdown }) => ({ time, value: drawdown })));
-    this.blind.setData(blindBars(points, gaps, this.colours.blind));
+    const bars = blindBars(points, gaps, this.colours.blind);
     const isMarked = this.#trades && (this.#mode === "Day" || points.length <= MOST_MARKED);
-    this.markers.setMarkers(isMarked ? marks(points, trades, positions, this.colours) : []);
+    const marked = isMarked ? marks(points, trades, positions, this.colours) : [];
+    this.blind.setData(bars);
+    this.markers.setMarkers(marked);
+    this.#count(marked, bars);
     if (fit) this.chart.timeScale().fitContent();
     this.canvas.dataset.points = String(points.length);
     this.#tell(undefined);
   }
 
+  /* Says in words what the marks and bands are seen by. */
+  #count(marked, bars) {
+    const places = (number, of) => `${number} ${this.#mode === "Day" ? "minute" : "day"}${number === 1 ? "" : "s"} with ${of}`;
+    const entries = marked.filter((mark) => mark.position === "belowBar").length;
+    const parts = [places(bars.length, "blind times of the order stream")];
+    if (marked.length) parts.unshift(places(entries, "entries"), places(marked.length - entries, "closed trades"));
+    this.canvas.setAttribute("aria-description", parts.join(", "));
+  }
+
   #tell(time) {
+    this.#pointed = this.#shown.has(time) ? time : undefined;
     const point = this.#shown.get(time) ?? [...this.#shown.values()].at(-1);
     if (!point) return void (this.values.textContent = "no points in this window");
     const when = typeof point.time === "number" ? `${clock.format(point.time * 1000)} New York` : point.time;

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 
 import pytest
 from coldharbour_plugins.charts import register_panels
 from fakes.room import SLUG, Room, open_room
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from coldharbour.db import notify
 
@@ -18,6 +16,7 @@ pytestmark = pytest.mark.anyio
 FIRST = date(2026, 1, 1)
 LONG_MS = 20_000
 IN_WORDS = "Equity 1,990.00 on 2026-04-10, +99.00 % since 2026-01-01, 1.00 % below its peak, at the deepest 1.00 %"
+MARKED = "1 day with entries, 2 days with closed trades, 3 days with blind times of the order stream"
 DAY = """
     insert into accounts.equity_full (destination, session_date, cash, market_value, deposit, net_flows, daily_return,
         cumulative_return, drawdown, complete, provisional) values (%s, %s, 0, 0, %s, 0, 0, %s, -0.01, true, false)
@@ -28,16 +27,19 @@ MINUTES = """
     select %s, '2026-10-08', timestamptz '2026-10-08T14:00Z' + n * interval '1 min', 1000 + n, n, 0, 0, true, 'live'
     from generate_series(1, 60) as n
 """
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        await browser.close()
+# One trade entered on 2026-03-20 in New York and closed on two days; one from before the month that is shown.
+CLOSED = """
+    insert into accounts.closed_trades (destination, entry_lot_id, exit_order_id, symbol, side, qty, entry_time,
+        entry_price, exit_time, exit_price, exit_type, pnl_cash, pnl_cash_fifo, diff_pnl, return_pct, duration_sec)
+    select %s, lot, exit, 'KO', 'Long', 10, entered::timestamptz, 60, closed::timestamptz, 61, 'TP', 10, 10, 0, 1, 9
+    from (values ('one', 'a', '2026-03-20T15:00Z', '2026-03-23T15:00Z'),
+                 ('one', 'b', '2026-03-20T15:00Z', '2026-03-26T01:00Z'),
+                 ('two', 'c', '2026-02-02T15:00Z', '2026-02-03T15:00Z')) as trade (lot, exit, entered, closed)
+"""
+BLIND = """
+    insert into account_activities.gaps (destination, blind_from, blind_to, reason, healed_at)
+    values (%s, '2026-03-15T12:00Z', '2026-03-17T12:00Z', 'closed', now())
+"""
 
 
 async def save_day(room: Room, number: int) -> None:
@@ -69,6 +71,8 @@ async def test_the_curve_is_drawn_in_its_windows_and_grows_without_a_reload(
             await save_day(room, number)
         async with room.db.transaction() as conn:
             await conn.execute(MINUTES, [SLUG])
+            await conn.execute(CLOSED, [SLUG])
+            await conn.execute(BLIND, [SLUG])
         page = await chromium.new_page(viewport={"width": 1400, "height": 900}, color_scheme="dark")
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -85,6 +89,23 @@ async def test_the_curve_is_drawn_in_its_windows_and_grows_without_a_reload(
         await expect(canvas).to_have_attribute("data-points", "31", timeout=LONG_MS)
         await expect(values).to_contain_text("2026-04-10  ·  1,990.00  ·  +18.45 %  ·  drawdown −1.00 %")
 
+        # The pointer shows an early day, the keys lead on from the newest one: 2026-04-10 is a Friday's close at +99 %.
+        box = await canvas.bounding_box()
+        assert box
+        await page.mouse.move(box["x"] + 5, box["y"] + 100)
+        await expect(values).to_contain_text("2026-03-1")
+        await page.mouse.move(0, 0)
+        await expect(values).to_contain_text("2026-04-10")
+        await canvas.focus()
+        await page.keyboard.press("ArrowLeft")
+        await page.keyboard.press("ArrowLeft")
+        await expect(values).to_contain_text("2026-04-09  ·  1,980.00  ·  +17.86 %")
+        await page.keyboard.press("Home")
+        await expect(values).to_contain_text("2026-03-11  ·  1,690.00")
+        await page.keyboard.press("Escape")
+        await expect(values).to_contain_text("2026-04-10")
+        await expect(canvas).to_have_attribute("aria-description", MARKED)
+
         await page.get_by_role("button", name="Day").click()
         await expect(canvas).to_have_attribute("data-points", "60", timeout=LONG_MS)
         await expect(values).to_contain_text("11:00 New York  ·  1,060.00  ·  +6.00 %")  # 60 gained on 1,000
@@ -92,6 +113,10 @@ async def test_the_curve_is_drawn_in_its_windows_and_grows_without_a_reload(
         await page.get_by_role("button", name="All").click()
         await save_day(room, 100)
         await expect(canvas).to_have_attribute("data-points", "101", timeout=LONG_MS)
+        await page.get_by_text("Sessions as a table").click()
+        newest = page.get_by_role("region", name="Newest sessions").locator("tbody tr")
+        await expect(newest).to_have_count(25)
+        await expect(newest.first).to_have_text("2026-04-112,000.00+10.000.00 %–−1.00 %")
         await page.get_by_role("button", name="Auto").click()
         await page.get_by_role("button", name="Dark").click()
         await expect(page.locator("html")).to_have_attribute("data-theme", "light")

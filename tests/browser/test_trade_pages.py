@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator
-
 import pytest
 from coldharbour_plugins import calendar, trades
 from fakes.room import SLUG, open_room
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from coldharbour.db import notify
 
@@ -22,16 +19,6 @@ CLOSING = """
     values (%s, 'lot one', 'exit', %s, 'Long', 10, '2026-10-08T15:00Z', 60, '2026-10-08T16:00Z', 61, 'TP', 10,
         10, 0, 1, 9)
 """
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        await browser.close()
 
 
 async def test_a_closed_trade_leads_to_its_page_and_stands_in_the_calendar(
@@ -53,6 +40,14 @@ async def test_a_closed_trade_leads_to_its_page_and_stands_in_the_calendar(
         await expect(months).to_contain_text("October 2026 +10.00", timeout=LONG_MS)
         await months.focus()
         assert await months.evaluate("element => element === document.activeElement")
+        await months.get_by_role("link", name="8 +10").press("Enter")
+        closed = page.locator(f"#panel-closed-{SLUG}")
+        await expect(closed).to_contain_text("1 closing on Thursday, 2026-10-08, New York")
+        await expect(closed.locator("tbody tr")).to_have_count(1)
+        await page.goto(f"{room.url}/{SLUG}/panels/closed?day=2026-10-09")
+        await expect(closed).to_contain_text("nothing was closed on Friday, 2026-10-09")
+        await page.go_back()
+        await page.go_back()
         link = page.locator(f"#panel-closed-{SLUG}").get_by_role("link", name=HOSTILE)
         await link.focus()
         await page.keyboard.press("Enter")
