@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from functools import cache
 
 import anyio
 import anyio.to_thread
@@ -22,12 +23,18 @@ def hash_password(password: str) -> str:
     return str(hasher.hash(password))
 
 
+@cache
+def decoy() -> str:
+    """Return a hash that no password has: an unknown name takes as long as a wrong password."""
+    return hash_password(secrets.token_hex())
+
+
 class Passwords:
     """The password hashes of those who may log in, by user name."""
 
     def __init__(self, hashes: Mapping[str, SecretStr]) -> None:
         self._hashes = {user: value.get_secret_value() for user, value in hashes.items()}
-        self._decoy = hash_password(secrets.token_hex())  # an unknown name takes as long as a wrong password
+        self._decoy = decoy() if hashes else ""
         self._limiter = anyio.CapacityLimiter(MOST_AT_ONCE)
 
     def knows(self, user: str) -> bool:
