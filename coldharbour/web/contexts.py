@@ -12,24 +12,14 @@ from datetime import datetime, timedelta
 import msgspec
 
 from coldharbour.destinations import ALPACA_TRADING_HOSTS, Destination
-from coldharbour.events import (
-    AnyEvent,
-    DriftResolved,
-    GapHealed,
-    GapOpened,
-    MessageQuarantined,
-    PositionDrift,
-    TradeClosed,
-    WorkerFailed,
-    WorkerGaveUp,
-    WorkerParked,
-)
+from coldharbour.events import AnyEvent
 from coldharbour.lake.completeness.store import Gap
 from coldharbour.sections import PAPER_URL
 from coldharbour.sessions import Phase
 from coldharbour.store import WorkerRow
 from coldharbour.supervise import State
-from coldharbour.web.formats import duration, gain, plural, quantity
+from coldharbour.web.formats import plural
+from coldharbour.web.sentences import sentence
 from coldharbour.web.store import CursorRow, GapTotals, HistoryRow, JournalRow, TapeRow
 
 SILENT_AFTER = timedelta(seconds=10)  # a worker's row older than this says nothing about now
@@ -197,35 +187,10 @@ def gap_view(row: Gap) -> GapView:
 def journal_view(row: JournalRow) -> JournalView:
     """Tell a domain event in one sentence; one that this version does not know keeps its name."""
     try:
-        tone, text = _sentence(decoder.decode(row.payload))
+        tone, text = sentence(decoder.decode(row.payload))
     except msgspec.MsgspecError:
         tone, text = "idle", row.kind
     return JournalView(row.id, row.at, tone, text)
-
-
-def _sentence(event: AnyEvent) -> tuple[str, str]:  # noqa: PLR0911 - one line per kind of event
-    match event:
-        case GapOpened(reason=reason):
-            return "warn", f"order stream went blind: {reason}"
-        case GapHealed(blind_s=blind_s, orders=orders, fills=fills):
-            blind = duration(timedelta(seconds=blind_s))
-            return "good", f"gap healed after {blind}: {plural(orders, 'order')}, {plural(fills, 'fill')} recovered"
-        case MessageQuarantined(source=source, reason=reason):
-            return "warn", f"message from {source} quarantined: {reason}"
-        case TradeClosed(symbol=symbol, side=side, qty=qty, pnl_cash=pnl, exit_type=exit_type):
-            return "idle", f"{symbol} closed: {quantity(qty)} {side.lower()} by {exit_type}, {gain(pnl)}"
-        case PositionDrift(symbol=symbol, our_qty=ours, broker_qty=brokers):
-            return "warn", f"{symbol} drifts: the broker has {quantity(brokers)}, our lots {quantity(ours)}"
-        case DriftResolved(symbol=symbol, drifted_s=drifted_s):
-            return "good", f"{symbol} agrees with the broker again, after {duration(timedelta(seconds=drifted_s))}"
-        case WorkerFailed(worker=worker, error=error):
-            return "warn", f"{worker} failed: {error}"
-        case WorkerParked(worker=worker, error=error):
-            return "bad", f"{worker} waits for you: {error}"
-        case WorkerGaveUp(worker=worker, error=error):
-            return "bad", f"{worker} gave up: {error}"
-        case _:
-            return "idle", type(event).__name__
 
 
 def _venue(destination: Destination) -> str:
