@@ -28,6 +28,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from coldharbour.broker import ActivitiesPage, Broker, OrdersPage, translate
+from coldharbour.broker.pages import slices
 from coldharbour.clock import SystemClock
 from coldharbour.db import open_database
 from coldharbour.embedded import embedded_server
@@ -73,16 +74,16 @@ class Served(Broker):
     activities_pages: list[list[bytes]]
 
     async def walk_orders(self, *_: object, **__: object) -> AsyncIterator[OrdersPage]:
-        """Yield the pages, each translated as it is asked for."""
+        """Yield the pages, each translated as it is asked for, in slices as a real walk does it."""
         for page in self.orders_pages:
-            rows = tuple(map(translate.order, page))
+            rows = tuple([translate.order(raw) async for part in slices(page) for raw in part])
             yield OrdersPage(orders=rows, malformed=(), resume_after=rows[-1].submitted_at, complete=False)
         yield OrdersPage(orders=(), malformed=(), resume_after=None, complete=True)
 
     async def walk_activities(self, *_: object, **__: object) -> AsyncIterator[ActivitiesPage]:
-        """Yield the pages, each translated as it is asked for."""
+        """Yield the pages, each translated as it is asked for, in slices as a real walk does it."""
         for page in self.activities_pages:
-            rows = tuple(map(translate.activity, page))
+            rows = tuple([translate.activity(raw) async for part in slices(page) for raw in part])
             yield ActivitiesPage(activities=rows, malformed=(), next_token=rows[-1].id, complete=False)
         yield ActivitiesPage(activities=(), malformed=(), next_token=None, complete=True)
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order, or a leg of one; a leg is tied to its parent only by standing in the parent's `legs`.
 
     qty, filled_qty: shares, filled_qty cumulative; qty is None for notional orders. trail_percent: percent.
@@ -55,7 +55,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True):
+class Activity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of the account's history: a fill, or money and shares moving for another reason.
 
     date: New York day of a non-trade activity; fills have a transaction_time instead. net_amount: signed

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+import anyio.lowlevel
 import msgspec
 
 from coldharbour.broker.model import Activity, Order
@@ -17,8 +18,11 @@ from coldharbour.broker.translate import Malformed, activity, order, peek_id
 from coldharbour.errors import Transient
 
 T = TypeVar("T", Order, Activity)
+Row = TypeVar("Row")
 FetchOrders = Callable[[datetime | None, str | None], Coroutine[None, None, list[bytes]]]
 FetchActivities = Callable[[str | None], Coroutine[None, None, list[bytes]]]
+
+SLICE = 25  # rows read at a time: whoever else wants the event loop waits for so many at most
 
 
 class OrdersPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +74,7 @@ async def walk_orders(
     since, last_id = after, None
     while True:
         raws = await fetch(None if last_id else since, last_id)
-        found, malformed = fresh.of(raws)
+        found, malformed = await fresh.of(raws)
         inside = [row for row in found if _inside(row, after, until)]
         reached = max((row.submitted_at for row in inside if row.submitted_at), default=None)
         later = _later(since, None if reached is None else reached - margin)
@@ -93,10 +97,17 @@ async def walk_activities(fetch: FetchActivities, *, page_token: str | None) -> 
     fresh = _Fresh(activity, used=page_token)
     token = page_token
     while raws := await fetch(token):
-        found, malformed = fresh.of(raws)
+        found, malformed = await fresh.of(raws)
         token = fresh.next_cursor(raws, "activities")
         yield ActivitiesPage(activities=tuple(found), malformed=tuple(malformed), next_token=token, complete=False)
     yield ActivitiesPage(activities=(), malformed=(), next_token=token, complete=True)
+
+
+async def slices(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
+    """Yield rows a few at a time, and let others have the event loop in between."""
+    for start in range(0, len(rows), SLICE):
+        yield rows[start : start + SLICE]
+        await anyio.lowlevel.checkpoint()
 
 
 class _Fresh(Generic[T]):
@@ -107,19 +118,20 @@ class _Fresh(Generic[T]):
         self._served: set[str | bytes] = set()
         self._cursors = {used}
 
-    def of(self, raws: Sequence[bytes]) -> tuple[list[T], list[Malformed]]:
+    async def of(self, raws: Sequence[bytes]) -> tuple[list[T], list[Malformed]]:
         """Return the rows, and the unreadable rows, that were not served before."""
         rows: list[T] = []
         malformed: list[Malformed] = []
-        for raw in raws:
-            try:
-                row = self._read(raw)
-            except Malformed as exc:
-                if self._is_new(raw):
-                    malformed.append(exc)
-            else:
-                if self._is_new(row.id):
-                    rows.append(row)
+        async for part in slices(raws):
+            for raw in part:
+                try:
+                    row = self._read(raw)
+                except Malformed as exc:
+                    if self._is_new(raw):
+                        malformed.append(exc)
+                else:
+                    if self._is_new(row.id):
+                        rows.append(row)
         return rows, malformed
 
     def next_cursor(self, raws: Sequence[bytes], what: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache, lru_cache
+from types import TracebackType
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -29,6 +29,7 @@ from coldharbour.broker.model import (
     Position,
     TradeUpdate,
 )
+from coldharbour.broker.plain import PlainText, Slices, holds
 from coldharbour.errors import ColdHarbourError
 from coldharbour.money import to_decimal
 
@@ -40,6 +41,8 @@ MICROSECOND = dt.timedelta(microseconds=1)
 _BEYOND_MICROSECONDS = re.compile(r"[.,](\d{6})(\d+)")
 _JSON = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+_ORDER = PlainText(Order, legs=Slices)
+_ACTIVITY = PlainText(Activity)
 
 
 class Malformed(ColdHarbourError):
@@ -51,7 +54,7 @@ class Malformed(ColdHarbourError):
 
 
 class _Legs(msgspec.Struct):
-    legs: list[msgspec.Raw] | None = None
+    legs: Slices = None
 
 
 class _UpdateBody(msgspec.Struct):
@@ -87,7 +90,7 @@ def _moment(text: str) -> dt.datetime:
 
 def rows(body: bytes) -> list[bytes]:
     """Return the exact text of each element of a JSON array. Raises Malformed."""
-    with _reading(body):
+    with _Reading(body):
         return [bytes(row) for row in _ROWS.decode(body)]
 
 
@@ -102,20 +105,27 @@ def peek_id(raw: bytes) -> str | None:
 
 def order(raw: bytes) -> Order:
     """Return an order with its legs, each with its own exact text. Raises Malformed."""
-    with _reading(raw):
-        seen = _JSON.decode(raw)
+    with _Reading(raw):
+        if plain := _ORDER.read(raw):
+            legs = plain["legs"]
+            plain["legs"] = tuple([order(bytes(leg)) for leg in legs]) if legs else ()
+            return Order(**plain, raw=raw)
+        seen = _JSON.decode(raw)  # with patience: of the same rows it says the same
         legs = msgspec.json.decode(raw, type=_Legs).legs if seen.get("legs") else None
         return _value(Order, seen, raw, legs=tuple(order(bytes(leg)) for leg in legs or ()))
 
 
 def activity(raw: bytes) -> Activity:
     """Return one account activity. Raises Malformed."""
+    with _Reading(raw):
+        if plain := _ACTIVITY.read(raw):
+            return Activity(**plain, raw=raw)
     return _read(Activity, raw)
 
 
 def trade_update(raw: bytes) -> TradeUpdate:
     """Return the event of one trade_updates frame. Raises Malformed."""
-    with _reading(raw):
+    with _Reading(raw):
         slice_of_order = msgspec.json.decode(raw, type=_Update).data.order
         return _value(TradeUpdate, _JSON.decode(raw)["data"], raw, order=order(bytes(slice_of_order)))
 
@@ -137,7 +147,7 @@ def market_clock(raw: bytes) -> MarketClock:
 
 def calendar_day(raw: bytes) -> CalendarDay:
     """Return one trading day, its New York wall times (`09:30`, `0400`) as UTC moments. Raises Malformed."""
-    with _reading(raw):
+    with _Reading(raw):
         seen = _JSON.decode(raw)
         day = _to_date(seen.get("date"))
         walls = ("open", "close", "session_open", "session_close")
@@ -147,14 +157,14 @@ def calendar_day(raw: bytes) -> CalendarDay:
 
 def latest_trades(body: bytes) -> dict[str, LatestTrade]:
     """Return the latest trade of each symbol that has one. Raises Malformed."""
-    with _reading(body):
+    with _Reading(body):
         found = _JSON.decode(body).get("trades") or {}
         return {symbol: _latest_trade(symbol, trade) for symbol, trade in found.items()}
 
 
 def bars_page(body: bytes) -> tuple[dict[str, list[Bar]], str | None]:
     """Return one page of bars by symbol, and the token of the next page. Raises Malformed."""
-    with _reading(body):
+    with _Reading(body):
         page = _JSON.decode(body)
         found = page.get("bars") or {}
         bars = {symbol: [_bar(symbol, bar) for bar in seen] for symbol, seen in found.items()}
@@ -163,7 +173,7 @@ def bars_page(body: bytes) -> tuple[dict[str, list[Bar]], str | None]:
 
 def equity_history(body: bytes) -> tuple[EquityPoint, ...]:
     """Return the points of a portfolio history, oldest first. Raises Malformed."""
-    with _reading(body):
+    with _Reading(body):
         seen = _JSON.decode(body)
         columns = zip(seen["timestamp"], seen["equity"], seen["profit_loss"], strict=True)
         return tuple(
@@ -176,21 +186,28 @@ def equity_history(body: bytes) -> tuple[EquityPoint, ...]:
         )
 
 
-@contextmanager
-def _reading(raw: bytes) -> Iterator[None]:
-    """Turn every way in which foreign text can be wrong into one Malformed with that text."""
-    try:
-        yield
-    except Malformed as exc:  # of a part: the whole is what can be put aside and replayed
-        raise Malformed(raw, exc.reason) from exc
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as exc:
-        raise Malformed(raw, f"{type(exc).__name__}: {exc}") from exc
-    except RecursionError as exc:
-        raise Malformed(raw, "nested too deeply") from exc
+class _Reading:
+    """Turns every way in which foreign text can be wrong into one Malformed with that text."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(exc, Malformed):  # of a part: the whole is what can be put aside and replayed
+            raise Malformed(self._raw, exc.reason) from exc
+        if isinstance(exc, (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, OverflowError)):
+            raise Malformed(self._raw, f"{type(exc).__name__}: {exc}") from exc
+        if isinstance(exc, RecursionError):
+            raise Malformed(self._raw, "nested too deeply") from exc
 
 
 def _read(kind: type[T], raw: bytes) -> T:
-    with _reading(raw):
+    with _Reading(raw):
         return _value(kind, _JSON.decode(raw), raw)
 
 
@@ -232,14 +249,10 @@ def _readers(kind: type[msgspec.Struct]) -> dict[str, Callable[[Any], Any]]:
         dt.date: _to_date,
     }
     return {
-        field.name: next((read for known, read in by_type.items() if _holds(field.type, known)), _as_it_is)
+        field.name: next((read for known, read in by_type.items() if holds(field.type, known)), _as_it_is)
         for field in msgspec.structs.fields(kind)
         if field.name not in {"legs", "order", "raw"}
     }
-
-
-def _holds(annotation: Any, known: type) -> bool:
-    return annotation is known or known in getattr(annotation, "__args__", ())
 
 
 def _as_it_is(value: Any) -> Any:

@@ -63,13 +63,14 @@ class Changes:
     """The rows to write, and what writing them means.
 
     orders, activities: whole rows. unsettled: orders of whose ties something new is told; their families decide.
-    moved: orders of which nothing changes but the ties. disputed: activities that REST tells again with other
-    content; the first telling counts.
+    strangers: orders that are new, and that no order in the lake points to. moved: orders of which nothing changes
+    but the ties. disputed: activities that REST tells again with other content; the first telling counts.
     """
 
     orders: Sequence[OrderRow]
     activities: Sequence[ActivityRow]
     unsettled: frozenset[str]
+    strangers: frozenset[str]
     disputed: Sequence[ActivityRow]
     recorded: Recorded
     moved: Sequence[Member] = ()
@@ -83,6 +84,7 @@ def compare(harvest: Harvest, held: Held) -> Changes:
         orders=[_with_held_ties(row, held.orders.get(row.id)) for row in orders],
         activities=activities,
         unsettled=frozenset(_unsettled(orders, harvest.links, held)),
+        strangers=frozenset(row.id for row in orders) - held.orders.keys() - held.awaited,
         disputed=[row for row in harvest.activities if _is_disputed(row, held.activities.get(row.key))],
         recorded=_recorded(orders, activities, held),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def _placed(member: Member, parent_id: str | None, legs: Iterable[str]) -> Membe
     place = (None if parent_id == member.id else parent_id, tuple(sorted(legs)))
     if place == (member.parent_id, member.legs):
         return member
-    return replace(member, parent_id=place[0], legs=place[1])
+    return Member(member.id, member.replaces, member.replaced_by, *place)
 
 
 def last_heir(order_id: str, by_id: Mapping[str, Member]) -> str:

@@ -31,7 +31,7 @@ class Unstorable(ValueError):
     """A message that was read but cannot become a row; it belongs in quarantine."""
 
 
-class OrderRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OrderRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A row of `raw_orders`. parent_id and legs are what it begins with: then the tables' own evidence decides."""
 
     id: str
@@ -69,7 +69,7 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw_json: bytes = b""
 
 
-class ActivityRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivityRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A row of `raw_activities`."""
 
     id: str

@@ -16,11 +16,12 @@ from uuid import UUID
 import anyio
 import structlog
 
-from coldharbour.broker import Activity, Broker, Malformed, NotFound, Priority
+from coldharbour.broker import ActivitiesPage, Activity, Broker, Malformed, NotFound, OrdersPage, Priority
+from coldharbour.broker.pages import slices
 from coldharbour.lake.changes import Recorded
 from coldharbour.lake.completeness import store as completeness
 from coldharbour.lake.completeness.store import Cursor
-from coldharbour.lake.writer import Lake
+from coldharbour.lake.writer import Item, Lake, activity_item, order_item
 
 ACTIVITIES_AT_ONCE = 500  # the broker's pages are small: five of them are written in one transaction
 PAGES_AHEAD = 5  # asked for and not yet written
@@ -134,13 +135,14 @@ async def catch_up_orders(puller: Puller, *, started_at: datetime, on_page: Call
     async with lake.db.transaction() as conn:
         cursor = await completeness.cursor(conn, lake.slug, "orders")
     since = cursor.position if cursor else None
-    async with aclosing(ahead(puller.broker.walk_orders(since, priority=puller.priority))) as pages:
-        async for page in pages:
+    walk = _order_items(puller.broker.walk_orders(since, priority=puller.priority))
+    async with aclosing(ahead(walk)) as pages:
+        async for page, items in pages:
             puller.alive()
             reached = page.resume_after or since or (started_at if page.complete else LONG_AGO)
             done = started_at if page.complete else None
-            await lake.write_orders(page.orders, page.malformed, cursor=Cursor(reached, None, done))
-            rows += len(page.orders)
+            await lake.write_page(items, page.malformed, "orders", Cursor(reached, None, done))
+            rows += len(items)
             on_page(reached, rows)
     return rows
 
@@ -162,23 +164,35 @@ async def catch_up_activities(
     token = cursor.token if cursor else None
     since = overlap_from(cursor.position) if cursor and token is None else None
     reached = cursor.position if cursor else LONG_AGO
-    found: list[Activity] = []
+    found: list[Item] = []
     malformed: list[Malformed] = []
-    walk = puller.broker.walk_activities(since, page_token=token, priority=puller.priority)
+    walk = _activity_items(puller.broker.walk_activities(since, page_token=token, priority=puller.priority))
     async with aclosing(ahead(walk)) as pages:
-        async for page in pages:
+        async for page, items in pages:
             puller.alive()
-            found += page.activities
+            found += items
             malformed += page.malformed
+            reached = max([reached, *(moment for moment in map(_moment, page.activities) if moment)])
             if len(found) < ACTIVITIES_AT_ONCE and not page.complete:
                 continue
-            reached = max([reached, *(moment for moment in map(_moment, found) if moment)])
             moved = Cursor(reached, None, started_at) if page.complete else Cursor(reached, page.next_token)
-            await lake.write_activities(found, malformed, cursor=moved)
+            await lake.write_page(found, malformed, "activities", moved)
             rows += len(found)
             on_page(reached, rows)
             found, malformed = [], []
     return rows
+
+
+async def _order_items(pages: AsyncIterator[OrdersPage]) -> AsyncIterator[tuple[OrdersPage, list[Item]]]:
+    async for page in pages:
+        yield page, [order_item(order) async for part in slices(page.orders) for order in part]
+
+
+async def _activity_items(
+    pages: AsyncIterator[ActivitiesPage],
+) -> AsyncIterator[tuple[ActivitiesPage, list[Item]]]:
+    async for page in pages:
+        yield page, [activity_item(activity) async for part in slices(page.activities) for activity in part]
 
 
 async def ahead(pages: AsyncIterator[Page]) -> AsyncGenerator[Page]:

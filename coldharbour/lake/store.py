@@ -6,7 +6,7 @@ the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -129,6 +129,9 @@ UPSERT = sql.SQL("""
     on conflict (destination, {key}) do update set {assignments}, revision = {revision}
 """)
 
+# Quicker than the upsert where there are many rows; no other writer can add one of them during our turn.
+COPY = sql.SQL("copy {table} (destination, {names}) from stdin")
+
 # A fill that REST tells as the stream did is no news to those who follow revisions.
 REVISION_OF_NEWS = sql.SQL(
     "case when ({told}) is distinct from ({told_again}) then pg_current_xact_id() else stored.revision end"
@@ -197,6 +200,8 @@ class Statements:
             REVISION_OF_NEWS.format(told=_names(FACTS, "stored."), told_again=_names(FACTS, "excluded.")),
         )
         self.upsert_others = _upsert(activities, ACTIVITY_COLUMNS, "id")
+        self.copy_orders = _compose(COPY, table=orders, names=_names(OrderRow.__struct_fields__))
+        self.copy_activities = _compose(COPY, table=activities, names=_names(ActivityRow.__struct_fields__))
         self.families = _compose(FAMILIES, orders=orders)
         self.place = _compose(PLACE, orders=orders)
         self.append_frames = _compose(APPEND_FRAMES, events=events, alive=sql.SQL(STREAM_ALIVE))
@@ -258,28 +263,36 @@ def _held_activity(*row: Any) -> HeldActivity:
     return HeldActivity(*[*plain, raw.encode()])
 
 
-async def record(conn: AsyncConnection, slug: str, harvest: Harvest, held: Held) -> Changes:
+async def record(conn: AsyncConnection, slug: str, harvest: Harvest, held: Held, *, copying: bool = False) -> Changes:
     """Write a combined harvest; what is already there, or older than what is there, changes nothing.
 
-    held: what `look_up` found in this turn.
+    held: what `look_up` found in this turn. copying: for many rows; no pipeline can do that.
     """
     changes = compare(harvest, held)
     if changes.unsettled:
-        changes = settle(changes, await _families(conn, slug, changes.unsettled), harvest.links)
-    fills = [row for row in changes.activities if row.execution_id is not None]
-    others = [row for row in changes.activities if row.execution_id is None]
-    statements = _statements(slug)
-    await _write(conn, statements.upsert_orders, slug, changes.orders)
-    await _write(conn, statements.upsert_fills, slug, fills)
-    await _write(conn, statements.upsert_others, slug, others)
+        family = await _families(conn, slug, changes.unsettled - changes.strangers)
+        changes = settle(changes, family | dict.fromkeys(changes.unsettled & changes.strangers), harvest.links)
+    statements, orders, activities = _statements(slug), changes.orders, changes.activities
+    if copying:
+        new_orders = [row for row in orders if row.id not in held.orders]
+        new_activities = [row for row in activities if row.key not in held.activities]
+        await _copy(conn, statements.copy_orders, slug, new_orders)
+        await _copy(conn, statements.copy_activities, slug, new_activities)
+        orders = [row for row in orders if row.id in held.orders]
+        activities = [row for row in activities if row.key in held.activities]
+    await _write(conn, statements.upsert_orders, slug, orders)
+    await _write(conn, statements.upsert_fills, slug, [row for row in activities if row.execution_id is not None])
+    await _write(conn, statements.upsert_others, slug, [row for row in activities if row.execution_id is None])
     if changes.moved:
         places = [{"id": m.id, "parent_id": m.parent_id, "legs": m.legs} for m in changes.moved]
         await conn.execute(statements.place, {"slug": slug, "places": msgspec.json.encode(places).decode()})
     return changes
 
 
-async def _families(conn: AsyncConnection, slug: str, touched: Iterable[str]) -> dict[str, Member | None]:
+async def _families(conn: AsyncConnection, slug: str, touched: Collection[str]) -> dict[str, Member | None]:
     """Return everyone who is connected with the touched orders; None for those that are not in the lake."""
+    if not touched:
+        return {}
     found = await conn.execute(_statements(slug).families, {"slug": slug, "touched": [*touched]})
     return {asked: _member(*row) if row[0] else None for asked, *row in await found.fetchall()}
 
@@ -297,6 +310,18 @@ async def _write(
         raws = [row.raw_json for row in rows]
         text = msgspec.json.encode(columns).decode()
         await conn.execute(statement, {"slug": slug, "rows": text, "raws": raws})
+
+
+async def _copy(
+    conn: AsyncConnection, statement: bytes, slug: str, rows: Sequence[OrderRow] | Sequence[ActivityRow]
+) -> None:
+    if rows:
+        async with conn.cursor() as cursor, cursor.copy(statement) as copying:
+            for row in rows:
+                *plain, raw = msgspec.to_builtins(msgspec.structs.astuple(row), builtin_types=(bytes,))
+                if isinstance(row, OrderRow):
+                    plain[-1] = f"{{{','.join(row.legs)}}}"
+                await copying.write_row([slug, *plain, raw.decode()])
 
 
 async def append_frames(conn: AsyncConnection, slug: str, frames: Sequence[Frame]) -> None:

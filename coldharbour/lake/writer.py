@@ -5,10 +5,10 @@ Owns the transaction around a write and the NOTIFY after it; never asks the brok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -30,7 +30,8 @@ from coldharbour.lake.completeness.store import Cursor
 from coldharbour.lake.model import Harvest, Unstorable, activity_row, combine, harvest_order, harvest_update
 from coldharbour.lake.store import Frame, Telling
 
-ITEMS_AT_ONCE = 250  # of a REST page, each with its legs, in one transaction
+ITEMS_AT_ONCE = 500  # of a REST page, each with its legs, in one transaction
+COPIED_FROM = 50  # rows of a page: fewer are upserted in one round trip
 NOTICE_BYTES = 7000  # PostgreSQL refuses payloads of 8000 bytes
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,15 @@ log = structlog.get_logger(__name__)
 POISON = (psycopg.DataError, psycopg.IntegrityError)  # PostgreSQL will not hold it, however often it is asked
 
 Unreadable = tuple[datetime, str, bytes]
-Said = TypeVar("Said", Order, Activity)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of a REST page: its text, what the lake makes of it, and why that cannot be stored."""
+
+    raw: bytes
+    harvest: Harvest
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Lake:
         self, orders: Iterable[Order], malformed: Sequence[Malformed] = (), *, cursor: Cursor | None = None
     ) -> Recorded:
         """Write a page of orders as REST told them; `cursor` moves in the same transaction."""
-        return await self._write_page([*orders], _harvest_order, malformed, "orders", cursor)
+        return await self.write_page([*map(order_item, orders)], malformed, "orders", cursor)
 
     async def write_activities(
         self,
@@ -88,60 +97,50 @@ class Lake:
         cursor: Cursor | None = None,
     ) -> Recorded:
         """Write a page of activities as REST told them; `cursor` moves in the same transaction."""
-        return await self._write_page([*activities], _harvest_activity, malformed, "activities", cursor)
+        return await self.write_page([*map(activity_item, activities)], malformed, "activities", cursor)
 
-    async def _write_page(
-        self,
-        items: Sequence[Said],
-        translate: Callable[[Said], Harvest],
-        malformed: Sequence[Malformed],
-        name: str,
-        cursor: Cursor | None,
+    async def write_page(
+        self, items: Sequence[Item], malformed: Sequence[Malformed], name: str, cursor: Cursor | None
     ) -> Recorded:
-        """Write a page in parts, so that the stream waits for one of them at most; the cursor moves with the last."""
+        """Write a page in parts, so that the stream waits for one of them at most; the cursor moves with the last.
+
+        name: of the cursor.
+        """
         parts = [items[start : start + ITEMS_AT_ONCE] for start in range(0, len(items), ITEMS_AT_ONCE)]
         recorded = Recorded()
         for part in parts[:-1]:
-            recorded += await self._write_part(part, translate, (), name, None)
+            recorded += await self._write_part(part, (), name, None)
         last = parts[-1] if parts else items
-        return recorded + await self._write_part(last, translate, malformed, name, cursor)
+        return recorded + await self._write_part(last, malformed, name, cursor)
 
     async def _write_part(
-        self,
-        items: Sequence[Said],
-        translate: Callable[[Said], Harvest],
-        malformed: Sequence[Malformed],
-        name: str,
-        cursor: Cursor | None,
+        self, items: Sequence[Item], malformed: Sequence[Malformed], name: str, cursor: Cursor | None
     ) -> Recorded:
         """Write a part; a row that PostgreSQL cannot hold is put aside, and the cursor moves after all others."""
         try:
-            return await self._write_whole_part(items, translate, malformed, name, cursor)
+            return await self._write_whole_part(items, malformed, name, cursor)
         except POISON as error:
             if not items:
                 raise
             if len(items) == 1:
                 poison = Malformed(items[0].raw, _reason(error))
-                return await self._write_whole_part(items[:0], translate, [*malformed, poison], name, cursor)
-        parts = [await self._write_part([item], translate, (), name, None) for item in items]
-        return sum(parts, await self._write_whole_part(items[:0], translate, malformed, name, cursor))
+                return await self._write_whole_part((), [*malformed, poison], name, cursor)
+        parts = [await self._write_part([item], (), name, None) for item in items]
+        return sum(parts, await self._write_whole_part((), malformed, name, cursor))
 
     async def _write_whole_part(
-        self,
-        items: Sequence[Said],
-        translate: Callable[[Said], Harvest],
-        malformed: Sequence[Malformed],
-        name: str,
-        cursor: Cursor | None,
+        self, items: Sequence[Item], malformed: Sequence[Malformed], name: str, cursor: Cursor | None
     ) -> Recorded:
         now = self.clock.now()
-        harvests, unreadable = _harvest(items, translate, now)
+        harvest = combine(item.harvest for item in items)
+        unreadable = [(now, item.problem, item.raw) for item in items if item.problem is not None]
         unreadable += [(now, problem.reason, problem.raw) for problem in malformed]
-        harvest = combine(harvests)
-        async with self.db.transaction(pipelined=True) as conn:
-            await store.take_turn(conn, self.slug)
-            held = await store.look_up(conn, self.slug, harvest)
-            changes = await store.record(conn, self.slug, harvest, held)
+        copying = len(items) >= COPIED_FROM
+        async with self.db.transaction(pipelined=not copying) as conn:
+            async with conn.pipeline() if copying else nullcontext():
+                await store.take_turn(conn, self.slug)
+                held = await store.look_up(conn, self.slug, harvest)
+            changes = await store.record(conn, self.slug, harvest, held, copying=copying)
             unreadable += [(now, _dispute(f"activity {row.id}"), row.raw_json) for row in changes.disputed]
             quarantined = await self._put_aside(conn, unreadable, "rest")
             if cursor is not None:
@@ -204,24 +203,20 @@ def _dispute(what: str) -> str:
     return f"{what} came again with other content"
 
 
-def _harvest_order(order: Order) -> Harvest:
-    return harvest_order(order, "rest")
+def order_item(order: Order) -> Item:
+    """Return what the lake makes of an order."""
+    try:
+        return Item(order.raw, harvest_order(order, "rest"))
+    except Unstorable as error:
+        return Item(order.raw, Harvest(), str(error))
 
 
-def _harvest_activity(activity: Activity) -> Harvest:
-    return Harvest(activities=(activity_row(activity),))
-
-
-def _harvest(
-    items: Iterable[Said], translate: Callable[[Said], Harvest], now: datetime
-) -> tuple[list[Harvest], list[Unreadable]]:
-    harvests, unreadable = [], []
-    for item in items:
-        try:
-            harvests.append(translate(item))
-        except Unstorable as error:
-            unreadable.append((now, str(error), item.raw))
-    return harvests, unreadable
+def activity_item(activity: Activity) -> Item:
+    """Return what the lake makes of an activity."""
+    try:
+        return Item(activity.raw, Harvest(activities=(activity_row(activity),)))
+    except Unstorable as error:
+        return Item(activity.raw, Harvest(), str(error))
 
 
 def _frame_row(frame: StreamFrame) -> Frame:

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from psycopg import sql
 
 from coldharbour.broker import translate
-from coldharbour.lake import store
+from coldharbour.lake import store, writer
 from coldharbour.lake.model import Harvest, combine, harvest_order, harvest_update
 from coldharbour.lake.writer import Lake
 
@@ -105,6 +105,12 @@ class Recorder:
             self.heal(seen)
             self.ends[seed] = self.holds()
         return self.ends[seed]
+
+
+@pytest.fixture(autouse=True)
+def some_pages_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of these short pages some are written as hundreds of rows are, and some as a few."""
+    monkeypatch.setattr(writer, "COPIED_FROM", 6)
 
 
 @pytest.fixture

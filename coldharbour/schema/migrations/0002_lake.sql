@@ -53,7 +53,7 @@ create table account_activities.raw_orders (
     replaced_at timestamptz,
     raw_json json not null,
     source text not null check (source in ('rest', 'stream')),
-    ingested_at timestamptz not null default clock_timestamp(),
+    ingested_at timestamptz not null default statement_timestamp(), -- not the clock's: COPY would add row by row
     revision xid8 not null default pg_current_xact_id(),
     primary key (id, destination)
 ) partition by list (destination);
@@ -82,7 +82,7 @@ create table account_activities.raw_activities (
     status text,
     raw_json json not null,
     source text not null check (source in ('rest', 'stream')),
-    ingested_at timestamptz not null default clock_timestamp(),
+    ingested_at timestamptz not null default statement_timestamp(),
     revision xid8 not null default pg_current_xact_id(),
     primary key (id, destination)
 ) partition by list (destination);

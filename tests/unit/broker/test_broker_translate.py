@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
+import msgspec
 import pytest
 from broker_payloads import fill_json, order_fields, order_json
 from hypothesis import given
@@ -93,6 +94,47 @@ def test_what_cannot_be_read_is_malformed_and_keeps_the_whole_text(raw: bytes) -
 
     assert caught.value.raw == raw
     assert caught.value.reason
+
+
+def test_text_that_is_no_utf8_is_malformed_even_in_a_field_that_nobody_knows() -> None:
+    with pytest.raises(Malformed):
+        translate.order(order_json(brand_new="?").replace(b'"?"', b'"\xff"'))
+
+
+NUMBERS = ["", "10", "1e-3", "-0", " 7 ", "1_0", "NaN", "-inf", "sNaN", "ten", None, 0, 12, 1.5, True, 10**30]
+STAMPS = [
+    "2026-10-08T15:10:18", "2026-10-08T15:10:18Z", "2026-10-08T15:10:18.0941535Z", "2026-10-08T15:10:18.094153500Z",
+    "2026-10-08T15:10:18.09415351Z", "2026-10-08T15:10:18.0941544999Z", "2026-10-08T11:10:18.9999995-04:00",
+    "2026-10-08T11:10:18.5-04:00", "2026-10-08 15:10:18,5Z", "20261008T151018Z", "yesterday", "", None, 17,
+]  # fmt: skip
+WORDS = ["", "gtc", "\u00e9", None, 7]
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "qty": st.sampled_from(NUMBERS),
+            "limit_price": st.sampled_from(NUMBERS),
+            "updated_at": st.sampled_from(STAMPS),
+            "filled_at": st.sampled_from(STAMPS),
+            "id": st.sampled_from(WORDS),
+            "symbol": st.sampled_from(WORDS),
+            "extended_hours": st.sampled_from([True, None, "", 0]),
+            "legs": st.sampled_from([None, [], "", "none", [order_fields(id="leg", qty="")], [{"id": "leg"}]]),
+        },
+    )
+)
+def test_an_order_means_the_same_whether_it_is_read_at_once_or_with_patience(changes: dict[str, object]) -> None:
+    def meaning(raw: bytes) -> object:
+        try:
+            return msgspec.structs.replace(translate.order(raw), raw=b"")
+        except Malformed:
+            return Malformed
+
+    with_a_tie = order_json(**changes, nobody_knows_it=".0000005 ")  # a tie of stamps is only read with patience
+
+    assert meaning(order_json(**changes)) == meaning(with_a_tie)
 
 
 def test_a_fill_carries_the_execution_id_that_the_stream_gives_it() -> None:
