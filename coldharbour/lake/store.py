@@ -239,8 +239,8 @@ async def look_up(conn: AsyncConnection, slug: str, harvest: Harvest) -> Held:
     ids = [row.id for row in harvest.activities if row.execution_id is None]
     statements, orders, activities = _statements(slug), None, None
     if harvest.orders:
-        asked = {"slug": slug, "ids": [row.id for row in harvest.orders]}
-        orders = await conn.execute(statements.held_orders, asked)
+        ids_of_orders = _uuids(row.id for row in harvest.orders)
+        orders = await conn.execute(statements.held_orders, {"slug": slug, "ids": ids_of_orders})
     if harvest.activities:
         asked = {"slug": slug, "executions": executions, "ids": ids}
         activities = await conn.execute(statements.held_activities, asked)
@@ -251,6 +251,11 @@ async def look_up(conn: AsyncConnection, slug: str, harvest: Harvest) -> Held:
         activities={key: _held_activity(*row) for key, *row in known},
         awaited=frozenset(order_id for order_id, is_awaited, *_ in found if is_awaited),
     )
+
+
+def _uuids(ids: Iterable[str]) -> str:
+    """Return a `uuid[]` as PostgreSQL reads it, without a look at each of them: rows hold none but known ids."""
+    return f"{{{','.join(ids)}}}"
 
 
 def _held_order(*row: Any) -> HeldOrder:
@@ -293,7 +298,7 @@ async def _families(conn: AsyncConnection, slug: str, touched: Collection[str]) 
     """Return everyone who is connected with the touched orders; None for those that are not in the lake."""
     if not touched:
         return {}
-    found = await conn.execute(_statements(slug).families, {"slug": slug, "touched": [*touched]})
+    found = await conn.execute(_statements(slug).families, {"slug": slug, "touched": _uuids(touched)})
     return {asked: _member(*row) if row[0] else None for asked, *row in await found.fetchall()}
 
 
@@ -320,7 +325,7 @@ async def _copy(
             for row in rows:
                 *plain, raw = msgspec.to_builtins(msgspec.structs.astuple(row), builtin_types=(bytes,))
                 if isinstance(row, OrderRow):
-                    plain[-1] = f"{{{','.join(row.legs)}}}"
+                    plain[-1] = _uuids(row.legs)
                 await copying.write_row([slug, *plain, raw.decode()])
 
 
