@@ -203,7 +203,7 @@ class Book:
         news.doubt_from(place)
         book.replay(place, list(change.added.values()), list(change.gone.values()))
         news.doubt_from(place)
-        news.doubt_lots(book.engine.lots_of(change.lots | change.orders))
+        news.doubt_lots(book.engine.legs.lots_of(change.lots | change.orders))
 
     def _attach(self, book: SymbolBook, change: _Change) -> None:
         """Have the OCOs that changed put where they belong among the events."""

@@ -13,10 +13,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from coldharbour.live.decimals import ZERO
-from coldharbour.live.lineage import Leg, Lineage
+from coldharbour.live.legs import Leg
+from coldharbour.live.lineage import Lineage
 from coldharbour.live.liveness import ALWAYS, Span, is_within
-from coldharbour.live.lot_engine import LotEngine, OpenLot
+from coldharbour.live.lot_engine import LotEngine
 from coldharbour.live.model import ExitType, Fill, OrderFact
+from coldharbour.live.open_lot import OpenLot
+from coldharbour.live.rewinding import held_since
 
 Stretch = tuple[datetime, datetime | None, tuple[str, ...]]  # from, until, the lots that are covered
 
@@ -87,14 +90,14 @@ class Coverage:
             del self._spans[lot]
 
     def _stops(self, since: datetime) -> list[Leg]:
-        heads = [head for head, lot in self._engine.ties.items() if lot is None]
+        heads = [head for head, lot in self._engine.legs.ties.items() if lot is None]
         untied = (leg for head in heads for leg in self._lineage.legs(head) if leg.kind is ExitType.STOP_LOSS)
         late = [leg for leg in untied if any(end is None or end > since for _, end in leg.spans)]
         return [*self._lineage.loose_stops(self._symbol, since), *late]
 
     def _work_out(self, since: datetime, stops: Sequence[Leg]) -> None:
         steps = self._engine.tape.steps
-        history = self._engine.held_since(since)
+        history = held_since(self._engine, since)
         for (place, held), after in zip(history, [*history[1:], None][: len(history)], strict=True):
             step = steps[place]
             if type(step) is Fill and step.at >= since:
@@ -108,7 +111,7 @@ class Coverage:
                 self._note(start, end)
 
     def _own_stops(self, lot: OpenLot) -> list[Span]:
-        return [span for leg in self._engine.legs(lot) if leg.kind is ExitType.STOP_LOSS for span in leg.spans]
+        return [span for leg in self._engine.legs.of(lot) if leg.kind is ExitType.STOP_LOSS for span in leg.spans]
 
     def _available(self, stops: Iterable[Leg], at: datetime) -> list[tuple[OrderFact, Decimal]]:
         live = (leg.member_at(at) for leg in stops)

@@ -1,74 +1,25 @@
-"""Which exit belongs to which entry: orders tied by replacement and by nesting, as evidence arrives; never a fill.
+"""Which exit belongs to which entry: orders tied by nesting and by replacement, as evidence arrives; never a fill.
 
 Source: domain.md 3. The evidence comes in any order and from either end of a link; what it proves is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from operator import attrgetter
 
 from coldharbour.live import liveness
 from coldharbour.live.collector import no_collections
-from coldharbour.live.liveness import Span
+from coldharbour.live.legs import OCO, STOPS, Leg, chained_leg, earliest_expiry, kind_of, lone_leg
 from coldharbour.live.model import ExitType, OrderFact
+from coldharbour.live.replacements import Chain, Replacements
 from coldharbour.live.strays import Strays
 
-STOPS: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
-OCO: Final = "oco"
+by_age = attrgetter("age")
 
 LegSpan = tuple[bool, datetime, datetime | None]  # whether it buys, from when, until when
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Orders that replaced each other. path: those that are known, from first to last; others: attempts beside it."""
-
-    path: tuple[str, ...]
-    others: tuple[str, ...] = ()
-
-    @property
-    def first(self) -> str:
-        """The order that began it."""
-        return self.path[0]
-
-    @property
-    def last(self) -> str:
-        """The latest successor."""
-        return self.path[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One exit of a family. orders: its chain from the first to the latest successor. spans: when it was live.
-
-    kind: take-profit or stop, by the chain's first order; None for neither.
-    """
-
-    orders: tuple[OrderFact, ...]
-    kind: ExitType | None
-    spans: tuple[Span, ...]
-
-    @property
-    def first(self) -> OrderFact:
-        """The order that began the chain: its price is the initial one."""
-        return self.orders[0]
-
-    @property
-    def working(self) -> OrderFact | None:
-        """The newest order of the chain that is live, by the latest evidence; None if none is."""
-        for order in reversed(self.orders):
-            span = liveness.lifespan(order)
-            if span is not None and span[1] is None:
-                return order
-        return None
-
-    def member_at(self, at: datetime) -> OrderFact | None:
-        """The order of the chain that was live at a moment: the one not yet replaced."""
-        return next((order for order in self.orders if liveness.was_live(order, at)), None)
 
 
 class Lineage:
@@ -88,14 +39,12 @@ class Lineage:
 
     def __init__(self, orders: Iterable[OrderFact] = ()) -> None:
         self._orders: dict[str, OrderFact] = {}
-        self._replacing: dict[str, list[str]] = {}  # by order: those that say they replace it
-        self._replaced: dict[str, list[str]] = {}  # by order: those that say it replaced them
+        self._replacements = Replacements(self._orders)
         self._nested: dict[str, list[str]] = {}  # by parent: the orders seen under it
         self._ocos: dict[str, None] = {}
         self._strays = Strays()
-        self._chains: dict[str, Chain] = {}
         self.homes: dict[str, str | None] = {}
-        self.entangled: set[str] = set()
+        self.entangled = self._replacements.linked
         self._legs: dict[str, tuple[Leg, ...]] = {}
         self._leg_spans: dict[str, list[LegSpan]] = {}
         self._faults: dict[str, str] = {}
@@ -128,8 +77,8 @@ class Lineage:
         touched |= self._below(order.id)
         for member in touched:
             self.homes.pop(member, None)
-            self._chains.pop(member, None)
             self._note_stray(member)
+        self._replacements.forget(touched)
         self._forget_legs(touched)
         self._unchecked.update(dict.fromkeys(touched))
         return frozenset(touched)
@@ -197,25 +146,19 @@ class Lineage:
         A replacement that was rejected succeeds nothing while the order it was to replace lives on. Of a circle,
         which has no end, the smallest id.
         """
-        return self.chain(order_id).last
+        return self._replacements.chain(order_id).last
 
     def first(self, order_id: str) -> str:
         """Return the earliest known order of a chain of replacements."""
-        return self.chain(order_id).first
+        return self._replacements.chain(order_id).first
 
     def kind(self, order_id: str) -> ExitType | None:
         """Return whether an order takes profit or stops loss: what its chain's first order was. None for neither."""
-        return _kind(self._orders.get(self.first(order_id)))
+        return kind_of(self._orders.get(self.first(order_id)))
 
     def chain(self, order_id: str) -> Chain:
         """Return the chain of replacements that an order is in, of itself alone where it stands alone."""
-        if order_id not in self.entangled:
-            return Chain((order_id,))
-        chain = self._chains.get(order_id)
-        if chain is None:
-            chain = self._find_chain(order_id)
-            self._chains.update(dict.fromkeys((*chain.path, *chain.others), chain))
-        return chain
+        return self._replacements.chain(order_id)
 
     def legs(self, order_id: str) -> tuple[Leg, ...]:
         """Return the exits of a parent, or both exits of an OCO, each as its whole chain; the oldest first."""
@@ -259,8 +202,7 @@ class Lineage:
 
     def is_live(self, order_id: str, at: datetime) -> bool:
         """Return whether any order of a chain was live at a moment, from the orders' own stamps."""
-        chain = self.chain(order_id)
-        members = (self._orders.get(member) for member in (*chain.path, *chain.others))
+        members = map(self._orders.get, self.chain(order_id).members)
         return any(liveness.was_live(order, at) for order in members if order is not None)
 
     def expiry(self, parent_id: str) -> datetime | None:
@@ -275,7 +217,7 @@ class Lineage:
         """Return a symbol's stops that are nobody's leg and were live at some time after a moment, as whole chains."""
         live = (order_id for order_id in self._strays.live_since(symbol, since) if self.home(order_id) is None)
         legs = (self._leg(chain) for chain in {self.chain(order_id) for order_id in live})
-        return sorted((leg for leg in legs if leg.kind is ExitType.STOP_LOSS), key=_leg_age)
+        return sorted((leg for leg in legs if leg.kind is ExitType.STOP_LOSS), key=by_age)
 
     def problems(self) -> tuple[tuple[str, str], ...]:
         """Return what is wrong with the links, as (order id, text): circles, missing orders, contradictions."""
@@ -289,27 +231,17 @@ class Lineage:
     # The indexes
 
     def _tie(self, order: OrderFact) -> None:
-        if order.replaces is not None:
-            self._replacing.setdefault(order.replaces, []).append(order.id)
-            self.entangled |= {order.id, order.replaces}
-        if order.replaced_by is not None:
-            self._replaced.setdefault(order.replaced_by, []).append(order.id)
-            self.entangled |= {order.id, order.replaced_by}
-        if order.order_class == OCO:
-            self.entangled.add(order.id)
+        self._replacements.tie(order)
         if order.parent_id is not None:
             self._nested.setdefault(order.parent_id, []).append(order.id)
         if order.order_class == OCO:
             self._ocos[order.id] = None
+            self.entangled.add(order.id)
 
     def _untie(self, order: OrderFact) -> None:
-        for index, key in (
-            (self._replacing, order.replaces),
-            (self._replaced, order.replaced_by),
-            (self._nested, order.parent_id),
-        ):
-            if key is not None:
-                index[key].remove(order.id)
+        self._replacements.untie(order)
+        if order.parent_id is not None:
+            self._nested[order.parent_id].remove(order.id)
         self._ocos.pop(order.id, None)
 
     def _note_stray(self, order_id: str) -> None:
@@ -320,22 +252,6 @@ class Lineage:
         elif order.order_type in STOPS or order_id in self.entangled:
             self._strays.put(order)
 
-    def _links(self, order_id: str) -> Iterator[str]:
-        yield from self._successors(order_id)
-        yield from self._predecessors(order_id)
-
-    def _successors(self, order_id: str) -> Iterator[str]:
-        order = self._orders.get(order_id)
-        if order is not None and order.replaced_by is not None:
-            yield order.replaced_by
-        yield from self._replacing.get(order_id, ())
-
-    def _predecessors(self, order_id: str) -> Iterator[str]:
-        order = self._orders.get(order_id)
-        if order is not None and order.replaces is not None:
-            yield order.replaces
-        yield from self._replaced.get(order_id, ())
-
     def _below(self, order_id: str) -> set[str]:
         """Return an order, all that replaced it or were replaced by it, and whatever hangs under any of those."""
         found: set[str] = set()
@@ -344,7 +260,7 @@ class Lineage:
             member = waiting.pop()
             if member not in found:
                 found.add(member)
-                waiting += self._links(member)
+                waiting += self._replacements.neighbours(member)
                 waiting += self._nested.get(member, ())
         return found
 
@@ -354,58 +270,6 @@ class Lineage:
                 if head is not None:
                     self._legs.pop(head, None)
                     self._leg_spans.pop(head, None)
-
-    # Chains
-
-    def _find_chain(self, order_id: str) -> Chain:
-        component = self._component(order_id)
-        next_of = {member: self._next(member) for member in component}
-        # Of several beginnings the oldest; a circle has none.
-        roots = [member for member in component if all(other == member for other in self._predecessors(member))]
-        start = min(roots, key=self._age) if roots else min(component)
-        path: list[str] = []
-        member: str | None = start
-        while member is not None and member not in path:
-            path.append(member)
-            member = next_of[member]
-        if member is not None:  # a circle, which has no last: as the lake decides it
-            circle = path[path.index(member) :]
-            path = [*path[: path.index(member)], *sorted(circle, reverse=True)]
-        known = [member for member in path if member in self._orders] or [order_id]
-        return Chain(tuple(known), tuple(sorted(component - set(path))))
-
-    def _component(self, order_id: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [order_id]
-        while waiting:
-            member = waiting.pop()
-            if member not in found:
-                found.add(member)
-                waiting += self._links(member)
-        return found
-
-    def _next(self, order_id: str) -> str | None:
-        """Return what replaced an order: what it names itself before others, and what is known before what is not."""
-        order = self._orders.get(order_id)
-        named = None if order is None else order.replaced_by
-        candidates = {
-            other for other in self._successors(order_id) if other != order_id and self._succeeds(other, order)
-        }
-        return max(
-            candidates,
-            key=lambda other: (other in self._orders, other == named, self._age(other)),
-            default=None,
-        )
-
-    def _succeeds(self, candidate: str, order: OrderFact | None) -> bool:
-        found = self._orders.get(candidate)
-        return found is None or found.status != "rejected" or (order is not None and order.status == "replaced")
-
-    def _age(self, order_id: str) -> tuple[datetime, datetime, str]:
-        order = self._orders.get(order_id)
-        if order is None:
-            return liveness.ALWAYS, liveness.ALWAYS, order_id
-        return liveness.began(order), order.submitted_at or liveness.ALWAYS, order_id
 
     # Families
 
@@ -424,26 +288,26 @@ class Lineage:
         return chain.last if head is not None and head.order_class == OCO else None
 
     def _claims(self, chain: Chain) -> set[str]:
-        members = (self._orders.get(member) for member in (*chain.path, *chain.others))
+        members = map(self._orders.get, chain.members)
         claims = {order.parent_id for order in members if order is not None and order.parent_id is not None}
         return {claim for claim in claims if self.latest(claim) != chain.last}
 
     def _find_legs(self, home: str) -> tuple[Leg, ...]:
         if self._is_plain_family(home):
-            plain = (_plain_leg(self._orders[leg]) for leg in self._nested.get(home, ()))
-            return tuple(sorted(plain, key=_leg_age))
+            plain = (lone_leg(self._orders[leg]) for leg in self._nested.get(home, ()))
+            return tuple(sorted(plain, key=by_age))
         own = self.chain(home)
         chains = {self.chain(member) for member in self._below(home) if self.home(member) == home}
         if not self.is_oco(home):
             chains.discard(own)
-        return tuple(sorted((self._leg(chain) for chain in chains), key=_leg_age))
+        return tuple(sorted((self._leg(chain) for chain in chains), key=by_age))
 
     def _leg(self, chain: Chain) -> Leg:
-        path = [self._orders[member] for member in chain.path if member in self._orders]
-        others = [self._orders[member] for member in chain.others if member in self._orders]
-        spans = (liveness.lifespan(order) for order in (*path, *others))
-        orders = (*path[:-1], *others, *path[-1:])
-        return Leg(orders, _kind(path[0]) if path else None, liveness.merged(span for span in spans if span))
+        path, others = (
+            [self._orders[member] for member in members if member in self._orders]
+            for members in (chain.path, chain.others)
+        )
+        return chained_leg(path, others)
 
     # Faults
 
@@ -457,18 +321,11 @@ class Lineage:
             if other is not None and other not in self._orders:
                 return f"order {order_id} {verb} {other}, which is unknown"
         chain = self.chain(order_id)
-        if chain.last == order_id and self._next(order_id) is not None:
+        if chain.last == order_id and self._replacements.successor(order_id) is not None:
             return f"order {order_id} is in a circle of replacements: {', '.join(chain.path)}"
         if chain.first == order_id and len(claims := {self.latest(claim) for claim in self._claims(chain)}) > 1:
             return f"order {order_id} belongs to several parents: {', '.join(sorted(claims))}"
         return None
-
-
-def earliest_expiry(legs: Iterable[Leg]) -> datetime | None:
-    """Return the earliest expiry among the legs that are live; None where none is known. Source: domain.md 3."""
-    working = (leg.working for leg in legs)
-    expiries = (liveness.expiry(order) for order in working if order is not None)
-    return min((at for at in expiries if at is not None), default=None)
 
 
 def _ties(order: OrderFact) -> tuple[object, ...]:
@@ -477,20 +334,3 @@ def _ties(order: OrderFact) -> tuple[object, ...]:
         order.replaces, order.replaced_by, order.parent_id, order.order_class, order.order_type, order.symbol,
         order.is_buy, order.created_at, order.submitted_at, order.qty if order.order_class == OCO else None, decided,
     )  # fmt: skip
-
-
-def _kind(order: OrderFact | None) -> ExitType | None:
-    if order is None:
-        return None
-    if order.order_type == "limit":
-        return ExitType.TAKE_PROFIT
-    return ExitType.STOP_LOSS if order.order_type in STOPS else None
-
-
-def _plain_leg(order: OrderFact) -> Leg:
-    span = liveness.lifespan(order)
-    return Leg((order,), _kind(order), () if span is None else (span,))
-
-
-def _leg_age(leg: Leg) -> tuple[datetime, str]:
-    return liveness.began(leg.first), leg.first.id

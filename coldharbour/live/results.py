@@ -10,10 +10,10 @@ from typing import Final
 from coldharbour.live import liveness
 from coldharbour.live.decimals import FINE, ROUNDED, ZERO
 from coldharbour.live.exposure import exposure
-from coldharbour.live.lineage import Leg, earliest_expiry
+from coldharbour.live.legs import Leg, earliest_expiry
 from coldharbour.live.liveness import Span
-from coldharbour.live.lot_engine import OpenLot, Row
 from coldharbour.live.model import ClosedTrade, ExitType, Lot, OrderFact, Side
+from coldharbour.live.open_lot import OpenLot, Row
 from coldharbour.live.splits import Split, restated
 from coldharbour.live.symbol import SymbolBook
 
@@ -38,7 +38,7 @@ def exit_order(trade: ClosedTrade) -> tuple[datetime, str, datetime, str]:
 
 
 def _lot(book: SymbolBook, lot: OpenLot, average: Decimal) -> Lot:
-    steps, legs = book.tape.steps, book.engine.legs(lot)
+    steps, legs = book.tape.steps, book.engine.legs.of(lot)
     stop, take = _working(legs, ExitType.STOP_LOSS), _working(legs, ExitType.TAKE_PROFIT)
     stop = book.coverage.now(lot.key) if stop is None else stop
     bare = exposure(steps[lot.first].at, None, _protected(book, lot, legs))
@@ -66,7 +66,7 @@ def _lot(book: SymbolBook, lot: OpenLot, average: Decimal) -> Lot:
 def closed_trade(book: SymbolBook, row: Row) -> ClosedTrade:
     """Return what an exit order closed of a lot. Source: domain.md 5."""
     lot, steps = row.lot, book.tape.steps
-    legs = book.engine.legs(lot)
+    legs = book.engine.legs.of(lot)
     entry_time, exit_time = steps[lot.first].at, steps[row.last].at
     shares = lot.entered if lot.factor == row.factor else FINE.divide(lot.entered * row.factor, lot.factor)
     cost = row.qty * lot.cost  # times the lot's shares, so that nothing is rounded before the end
@@ -100,7 +100,7 @@ def closed_trade(book: SymbolBook, row: Row) -> ClosedTrade:
 
 def _belongs(book: SymbolBook, row: Row) -> tuple[str | None, ExitType]:
     """Return the parent of a row's exit order, and how the exit closed this lot. Source: domain.md 5."""
-    lineage, ties = book.lineage, book.engine.ties
+    lineage, ties = book.lineage, book.engine.legs.ties
     home = lineage.home(row.exit_id)
     if home is None:
         return None, ExitType.MANUAL

@@ -14,6 +14,7 @@ from coldharbour.live.fifo import FifoEngine
 from coldharbour.live.lineage import Lineage
 from coldharbour.live.lot_engine import LotEngine
 from coldharbour.live.model import Fill
+from coldharbour.live.rewinding import rewind
 from coldharbour.live.tape import Attachment, Step, Tape, in_order
 
 
@@ -51,7 +52,7 @@ class SymbolBook:
     def replay(self, place: int, added: Sequence[Step] = (), gone: Collection[Step] = ()) -> None:
         """Match again from a place on, with events put in and taken out, none of which belongs before it."""
         tape = self.tape
-        self.engine.rewind(place)
+        rewind(self.engine, place)
         self.fifo.rewind(place)
         self.average.rewind(place)
         leaving = {(type(step), step.id) for step in gone}

@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row, kwargs_row
 
-from coldharbour.live.lineage import OCO, STOPS
+from coldharbour.live.legs import OCO, STOPS
 from coldharbour.live.model import Side
 from coldharbour.risk.protection.model import Episode, Exposure, GuardedLot, OrderState, Reason, Stray
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from coldharbour.live.lineage import OCO, STOPS
+from coldharbour.live.legs import OCO, STOPS
 from coldharbour.live.liveness import ENDED_AT, LIVE
 from coldharbour.live.model import ZERO, Side
 from coldharbour.risk.protection.model import Exposure, GuardedLot, OrderState, Reason, Stray
