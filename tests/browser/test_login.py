@@ -51,6 +51,35 @@ async def test_a_page_goes_to_the_login_when_its_own_ends_and_back_after_it(
     await expect(page.locator(f"#desk-{SLUG}")).to_be_visible(timeout=EVENTUALLY_MS)
 
 
+async def test_an_action_is_asked_and_confirmed_over_the_page_with_keys_alone(
+    page: Page, closed: Room, complaints: list[str]
+) -> None:
+    await log_in(page, closed)
+    await expect(page.locator("#connection")).to_have_text("live", timeout=EVENTUALLY_MS)
+    pause = page.locator(f"#worker-{SLUG}-healing").get_by_role("link", name="Pause")
+    dialog = page.get_by_role("dialog", name="Pause healing?")
+
+    await pause.press("Enter")
+    await expect(dialog.get_by_role("link", name="Do nothing")).to_be_focused(timeout=EVENTUALLY_MS)
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await expect(pause).to_be_focused()
+
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_role("link", name="Do nothing")).to_be_focused(timeout=EVENTUALLY_MS)
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Enter")
+    asked = page.get_by_role("dialog", name="Pause: asked")
+    await expect(asked).to_contain_text("by anna", timeout=EVENTUALLY_MS)
+    async with closed.db.transaction() as conn:
+        await conn.execute("update accounts.operator_requests set taken_at = now(), done_at = now(), outcome = 'done'")
+    done = page.get_by_role("dialog", name="Pause: done")
+    await done.get_by_role("link", name="Back to").press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await expect(page.locator("#connection")).to_have_text("live")  # it never was another page
+    assert complaints == []
+
+
 async def test_without_scripts_and_on_a_phone_it_works_from_the_login_to_a_confirmed_action(
     chromium: Browser, closed: Room
 ) -> None:
