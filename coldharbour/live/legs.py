@@ -49,8 +49,9 @@ class Leg:
         return None
 
     def member_at(self, at: datetime) -> OrderFact | None:
-        """The order of the chain that was live at a moment: the one not yet replaced."""
-        return next((order for order in self.orders if liveness.was_live(order, at)), None)
+        """The order of the chain that was live at a moment: the one not yet replaced, whatever was tried beside it."""
+        live = (order for order in self.orders if liveness.was_live(order, at))
+        return min(live, key=lambda order: order.status == "rejected", default=None)
 
 
 def lone_leg(order: OrderFact) -> Leg:

@@ -14,7 +14,7 @@ from random import Random
 
 from fakes.ledgers import ROUGH, Account
 from fakes.slow_matching import SlowMatching, near
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from coldharbour import Lineage, match_fifo, match_lots
@@ -66,6 +66,7 @@ def test_realised_and_unrealised_are_the_same_for_both_matchings_at_any_price(
 
 
 @given(SEEDS, LENGTHS)
+@example(84167, 29)  # a stop of nobody whose replacements were rejected
 @ANY
 def test_the_matching_is_what_the_definitions_say(seed: int, steps: int) -> None:
     ledger = Account(Random(seed)).live(steps)

@@ -103,6 +103,14 @@ def test_what_a_stop_of_nobody_has_sold_it_does_not_protect_any_more() -> None:
     assert (after[0].qty, after[0].unprotected_since) == (70, at(10))
 
 
+def test_a_rejected_replacement_protects_nothing_beside_the_stop_that_it_was_to_replace() -> None:
+    kept = stop("S", None, "9", 1, status="partially_filled")
+    refused = replace(kept, id="R", status="rejected", replaces="S", submitted_at=at(5), failed_at=at(6))
+    fills = [bought(0, "A", "100", "10"), sold(3, "S", "20", "9"), bought(4, "B", "20", "10")]
+
+    assert [lot.stop_order_id for lot in lots(fills, [kept, refused])] == ["S", None]
+
+
 def test_a_stop_on_the_other_side_protects_nothing() -> None:
     (lot,) = lots([bought(0, "A", "100", "10")], [stop("loose", None, "12", 5, is_buy=True)])
 
