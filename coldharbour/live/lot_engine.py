@@ -10,20 +10,20 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from coldharbour.live.decimals import FINE, ONE
-from coldharbour.live.journal import Journal, Part
 from coldharbour.live.lineage import Lineage
 from coldharbour.live.lot_legs import LotLegs
 from coldharbour.live.model import Fill
 from coldharbour.live.moves import allot
 from coldharbour.live.open_lot import OpenLot, Row
 from coldharbour.live.tape import Attachment, Tape
+from coldharbour.live.undo_log import Part, UndoLog
 
 
 class LotEngine:
     """The lots of one tape, as far as `done`; use it in the EXACT context.
 
     lots: all there ever were, by key; open: those of which something is left, all on one side. rows: the newest row
-    of each exit order. asked: the steps whose outcome hung on which legs were live. journal: what each step did;
+    of each exit order. asked: the steps whose outcome hung on which legs were live. undo_log: what each step did;
     `rewinding` takes it back.
     """
 
@@ -34,7 +34,7 @@ class LotEngine:
         self.rows: dict[str, Row] = {}
         self.legs = LotLegs(lineage)
         self.asked: list[int] = []
-        self.journal = Journal(tape)
+        self.undo_log = UndoLog(tape)
         self._factor = ONE
 
     def oldest_first(self) -> list[OpenLot]:
@@ -52,10 +52,10 @@ class LotEngine:
         """Yield the rows that what happens at a step has a part in."""
         if (fill := self.tape.trade(place)) is not None:
             yield from self.rows_of(fill.order_id)
-            lot = self.lots.get(self.journal.lot_key(place, fill))
+            lot = self.lots.get(self.undo_log.lot_key(place, fill))
             if lot is not None:
                 yield from lot.rows()
-        for lot, _ in self.journal.before_splits.get(place, ()):
+        for lot, _ in self.undo_log.before_splits.get(place, ()):
             yield from lot.rows()
         tied = self.legs.ties.get(self.tape.steps[place].id)
         if tied is not None:
@@ -76,7 +76,7 @@ class LotEngine:
         Usual are an entry, and an exit that its own lot can take whole; all others go the long way of `_trade`.
         """
         lots, open_lots, rows = self.lots, self.open, self.rows
-        homes, entangled, done = self.lineage.homes, self.lineage.entangled, self.journal.outcomes.append
+        homes, entangled, done = self.lineage.homes, self.lineage.entangled, self.undo_log.outcomes.append
         is_long, factor = self.is_long, self._factor
         for place, fill in enumerate(self.tape.fills(start, stop), start):
             key, qty = fill.order_id, fill.qty
@@ -128,7 +128,7 @@ class LotEngine:
         elif fill := self.tape.trade(place):
             self._trade(place, fill)
             return
-        self.journal.outcomes.append(None)
+        self.undo_log.outcomes.append(None)
 
     def _trade(self, place: int, fill: Fill) -> None:
         parts: list[Part] = []
@@ -142,7 +142,7 @@ class LotEngine:
         if left:
             self.is_long = fill.is_buy
             self._enter(place, fill, left)
-        self.journal.outcomes.append(tuple(parts) or None)
+        self.undo_log.outcomes.append(tuple(parts) or None)
 
     # Entries
 
@@ -150,7 +150,7 @@ class LotEngine:
         key = fill.order_id
         lot = self.lots.get(key)
         if lot is not None and lot.is_long != fill.is_buy:  # one order on both sides: no broker sends that
-            key = self.journal.renamed[place] = self.tape.steps[place].id
+            key = self.undo_log.renamed[place] = self.tape.steps[place].id
             lot = self.lots.get(key)
         if lot is None:
             lot = self.lots[key] = self.open[key] = OpenLot(key, place, qty, fill.price, fill.is_buy)
@@ -163,7 +163,7 @@ class LotEngine:
     def _reopen(self, place: int, lot: OpenLot) -> None:
         self.open[lot.key] = lot
         if lot.factor != self._factor:
-            self.journal.remember(place, lot.restorer())
+            self.undo_log.remember(place, lot.restorer())
             lot.catch_up(self._factor)
 
     # Exits
@@ -195,7 +195,7 @@ class LotEngine:
             row.earlier = newest
         else:
             if row.factor != lot.factor:
-                self.journal.remember(place, row.restorer())
+                self.undo_log.remember(place, row.restorer())
                 row.divide()
             row.add(place, qty, fill.price)
         lot.remaining -= qty
@@ -208,23 +208,23 @@ class LotEngine:
     def _attach(self, place: int, oco: Attachment) -> None:
         self.asked.append(place)
         lots = self.oldest_first() if oco.is_buy != self.is_long else []
-        self.journal.remember(place, self.legs.tie(oco, lots))
+        self.undo_log.remember(place, self.legs.tie(oco, lots))
 
     def _split(self, place: int) -> None:
         before, total = self.tape.splits[place]
         lots, factor = self.oldest_first(), self._factor
-        self.journal.before_splits[place] = [(lot, lot.remaining) for lot in lots]
+        self.undo_log.before_splits[place] = [(lot, lot.remaining) for lot in lots]
         parts = allot([lot.remaining for lot in lots], abs(total))
         for lot, part in zip(lots, parts, strict=True):
-            self.journal.remember(place, lot.restorer())
+            self.undo_log.remember(place, lot.restorer())
             for row in lot.rows():
-                self.journal.remember(place, row.restorer())
+                self.undo_log.remember(place, row.restorer())
                 row.is_sole = False
             lot.divide(part)
         self._factor = FINE.divide(factor * total, before)
 
         def undo() -> None:
             self._factor = factor
-            del self.journal.before_splits[place]
+            del self.undo_log.before_splits[place]
 
-        self.journal.remember(place, undo)
+        self.undo_log.remember(place, undo)

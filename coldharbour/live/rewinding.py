@@ -19,7 +19,7 @@ def rewind(engine: LotEngine, place: int) -> None:
     for gone in range(engine.done - 1, place - 1, -1):
         if fill := engine.tape.trade(gone):
             _take_back(engine, gone, fill)
-        engine.journal.forget(gone)
+        engine.undo_log.forget(gone)
     engine.done = min(engine.done, place)
     del engine.asked[bisect_left(engine.asked, place) :]
     if engine.open:
@@ -27,15 +27,15 @@ def rewind(engine: LotEngine, place: int) -> None:
 
 
 def _take_back(engine: LotEngine, place: int, fill: Fill) -> None:
-    if entered := engine.journal.entered(place, fill):
+    if entered := engine.undo_log.entered(place, fill):
         _take_back_entry(engine, place, fill, entered)
-    for row, part in reversed(engine.journal.parts(place, fill)):
+    for row, part in reversed(engine.undo_log.parts(place, fill)):
         _take_back_exit(engine, place, fill, row, part)
 
 
 def _take_back_entry(engine: LotEngine, place: int, fill: Fill, qty: Decimal) -> None:
-    journal = engine.journal
-    lot = engine.lots[journal.lot_key(place, fill)]
+    undo_log = engine.undo_log
+    lot = engine.lots[undo_log.lot_key(place, fill)]
     lot.remaining -= qty
     lot.entered -= qty
     lot.cost -= qty * fill.price
@@ -44,8 +44,8 @@ def _take_back_entry(engine: LotEngine, place: int, fill: Fill, qty: Decimal) ->
     if place == lot.first:
         del engine.lots[lot.key]
     elif lot.last == place:
-        lot.last = journal.entry_before(place, lot)
-    journal.renamed.pop(place, None)
+        lot.last = undo_log.entry_before(place, lot)
+    undo_log.renamed.pop(place, None)
 
 
 def _take_back_exit(engine: LotEngine, place: int, fill: Fill, row: Row, qty: Decimal) -> None:
@@ -54,7 +54,7 @@ def _take_back_exit(engine: LotEngine, place: int, fill: Fill, row: Row, qty: De
         engine.open[lot.key] = lot
     lot.remaining += qty
     if place != row.first:
-        row.add(engine.journal.closing_before(place, row), -qty, fill.price)
+        row.add(engine.undo_log.closing_before(place, row), -qty, fill.price)
         return
     lot.newest = row.older
     if row.earlier is None:
@@ -76,13 +76,13 @@ def held_since(engine: LotEngine, at: datetime) -> list[tuple[int, Held]]:
 
 
 def _hold_before(engine: LotEngine, place: int, held: Held) -> None:
-    journal = engine.journal
+    undo_log = engine.undo_log
     if (fill := engine.tape.trade(place)) is not None:
-        for row, part in journal.parts(place, fill):
+        for row, part in undo_log.parts(place, fill):
             held[row.lot] = held.get(row.lot, ZERO) + part
-        if entered := journal.entered(place, fill):
-            lot = engine.lots[journal.lot_key(place, fill)]
+        if entered := undo_log.entered(place, fill):
+            lot = engine.lots[undo_log.lot_key(place, fill)]
             held[lot] -= entered
             if not held[lot]:
                 del held[lot]
-    held.update(journal.before_splits.get(place, ()))
+    held.update(undo_log.before_splits.get(place, ()))

@@ -13,7 +13,7 @@ Part = tuple[Row, Decimal]  # a row, and the shares that a fill added to it
 Outcome = Row | tuple[Part, ...] | None  # all closed one row; these parts did; nothing was closed
 
 
-class Journal:
+class UndoLog:
     """The outcomes of the steps so far, one each.
 
     renamed: by step, the lot that it entered, where that is not its order's. before_splits: by step that is a split,
