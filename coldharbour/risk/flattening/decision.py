@@ -172,14 +172,18 @@ def _cancels(scene: Scene, around: Around) -> list[Step]:
     if around.closes_in_s < LEAST_LEFT_S:
         return [_wait(scene, f"less than {LEAST_LEFT_S:g} s to the close: its orders stay")]
     steps: list[Step] = []
+    waits: list[str] = []
     for order in scene.orders:
         tried = [request for request in scene.requests if request.name == order.id]
-        if order.status not in PENDING and not (tried and _is_recent(tried[-1], around.now)):
-            if _ineffective(tried) >= MOST_CANCELS:
-                return [_wait(scene, f"{order.id} cannot be canceled: {tried[-1].reason}")]
+        if _ineffective(tried) >= MOST_CANCELS:
+            return [_wait(scene, f"{order.id} cannot be canceled: {tried[-1].reason}")]
+        if order.status in PENDING:
+            waits.append(f"{order.id} is {order.status}")
+        elif tried and _is_recent(tried[-1], around.now):
+            waits.append(f"{order.id} is canceled again soon: {tried[-1].reason}")
+        else:
             steps.append(Cancel(scene.target.symbol, order.id, f"cancel {describe(order)}: it holds shares"))
-    waiting = ", ".join(f"{order.id} is {order.status}" for order in scene.orders)
-    return steps or [_wait(scene, f"canceled first: {waiting}")]
+    return steps or [_wait(scene, "; ".join(waits))]
 
 
 def would(scene: Scene, around: Around) -> str:

@@ -119,5 +119,5 @@ create table accounts.flatten_requests (
     settled_at timestamptz,
     primary key (destination, begun_at, kind, name, attempt)
 ) partition by list (destination);
-create unique index flatten_requests_unsettled on accounts.flatten_requests (destination, kind, name)
+create unique index flatten_requests_unsettled on accounts.flatten_requests (destination, begun_at, kind, name)
     where state in ('PLANNED', 'ACCEPTED', 'UNKNOWN');

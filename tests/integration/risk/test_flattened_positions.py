@@ -14,10 +14,11 @@ from fakes.stops import SLUG, STOP, TOUCH, StopBench, stop_bench
 
 from coldharbour.risk.losses import store as losses
 from coldharbour.risk.losses.model import Latch, Stage, Watch
+from coldharbour.sessions import NEW_YORK
 
 pytestmark = pytest.mark.anyio
 
-ROUND = "[workers.flatten]\ninterval_s = 1\n"
+ROUND = "[workers.flatten]\ninterval_s = 1\nmax_minute_age_s = 3600\n"
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ async def bench(database_url: str, tmp_path: Path) -> AsyncIterator[StopBench]:
 async def see(bench: StopBench, slug: str = SLUG, blind: str = "") -> None:
     """Have the day's loss looked at now, as the worker that watches it would."""
     now = bench.clock.now()
-    watch = Watch(slug, now.date(), Decimal(-2000), Decimal(60_000), now, blind=blind, is_limited=True)
+    watch = Watch(
+        slug, now.astimezone(NEW_YORK).date(), Decimal(-2000), Decimal(60_000), now, blind=blind, is_limited=True
+    )
     async with bench.station.db.transaction() as conn:
         await losses.save_watch(conn, watch)
 
@@ -38,8 +41,8 @@ async def reach_limit(bench: StopBench, slug: str = SLUG, blind: str = "") -> No
     """Have the limit reached at which positions are closed: the account's, or that of all together."""
     now = bench.clock.now()
     latch = Latch(
-        destination=slug, session_date=now.date(), stage=Stage.FLATTEN, latched_at=now, day_pnl=Decimal(-2000),
-        baseline=Decimal(60_000), note="lost 2000", limit_pnl=Decimal(-1800),
+        destination=slug, session_date=now.astimezone(NEW_YORK).date(), stage=Stage.FLATTEN, latched_at=now,
+        day_pnl=Decimal(-2000), baseline=Decimal(60_000), note="lost 2000", limit_pnl=Decimal(-1800),
     )  # fmt: skip
     await see(bench, slug, blind)
     async with bench.station.db.transaction() as conn:
@@ -203,7 +206,7 @@ async def test_an_account_that_is_not_armed_is_told_what_would_be_closed(bench: 
     [trade] = await bench.enter("KO")
     before = held(bench)
     bench.tables = bench.tables.replace("armed = true", "armed = false")
-    async with bench.keeper("flatten", more=ROUND):
+    async with bench.keeper("flatten", more=f"{ROUND}alarm_after_s = 600\n"):
         await reach_limit(bench, losses.TOGETHER)
         await until_ended(bench)
 

@@ -87,7 +87,11 @@ def close(qty: str, side: str = "sell") -> Close:
         ({"target": SHORT, "held": Decimal(-3), "available": Decimal(3)}, close("3", "buy")),
         ({"orders": (order("new"),)}, Cancel),
         ({"orders": (order("held"),)}, Cancel),
-        ({"orders": (order("pending_cancel"),)}, "canceled first: leg is pending_cancel"),
+        ({"orders": (order("pending_cancel"),)}, "leg is pending_cancel"),
+        (
+            {"orders": (order("new"),), "requests": (request(Kind.CANCEL, RequestState.REJECTED, answered_at=NOW),)},
+            "leg is canceled again soon",
+        ),
         ({"available": Decimal(4)}, "reserves 6 shares"),
         ({"price_problem": "the last trade is 901 s old"}, "901 s old"),
         ({"price_problem": "no market price", "orders": (order("new"),)}, "no market price"),
