@@ -119,7 +119,6 @@ class EventDispatcher:
     ) -> None:
         self._db, self._clock = db, clock
         self._observers = [Observer(plugin, call) for plugin, call in observers]
-        self._names = [plugin.name for plugin, _ in observers]
         self._has_begun = False
 
     async def run(self) -> None:
@@ -138,10 +137,10 @@ class EventDispatcher:
     async def _begin(self) -> None:
         async with self._db.transaction() as conn:
             newest = await store.newest_mark(conn)
-            known = await store.observer_marks(conn, self._names)
+            known = await store.observer_marks(conn, [observer.plugin.name for observer in self._observers])
             for observer in self._observers:  # a mark ahead of the journal is that of another database
                 observer.told = min(known.get(observer.plugin.name, newest), newest)
-                await store.keep_observer_marks(conn, [observer.plugin.name], observer.told)
+            await store.keep_observer_marks(conn, self._marks())
         self._has_begun = True
 
     async def _follow(self) -> None:
@@ -156,9 +155,12 @@ class EventDispatcher:
                 self._hand_out(row, event)
         if rows:
             for observer in self._observers:
-                observer.told = rows[-1].mark
+                observer.told = max(observer.told, rows[-1].mark)
             async with self._db.transaction() as conn:
-                await store.keep_observer_marks(conn, self._names, rows[-1].mark)
+                await store.keep_observer_marks(conn, self._marks())
+
+    def _marks(self) -> dict[str, store.EventMark]:
+        return {observer.plugin.name: observer.told for observer in self._observers}
 
     def _hand_out(self, row: store.EventRow, event: Event) -> None:
         for observer in self._observers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
@@ -232,16 +232,16 @@ async def observer_marks(conn: AsyncConnection, plugins: Sequence[str]) -> dict[
     return {plugin: (revision, event_id) for plugin, revision, event_id in await cursor.fetchall()}
 
 
-async def keep_observer_marks(conn: AsyncConnection, plugins: Sequence[str], mark: EventMark) -> None:
-    """Note that the observers of plugins were told of all events up to a place."""
-    await conn.execute(
-        """
-        insert into accounts.observers (plugin, revision, event_id)
-        select plugin, %s::text::xid8, %s from unnest(%s::text[]) as told(plugin)
-        on conflict (plugin) do update set revision = excluded.revision, event_id = excluded.event_id
-        """,
-        [*mark, list(plugins)],
-    )
+async def keep_observer_marks(conn: AsyncConnection, marks: Mapping[str, EventMark]) -> None:
+    """Note up to where the observers of plugins were told of events."""
+    async with conn.cursor() as cur:
+        await cur.executemany(
+            """
+            insert into accounts.observers (plugin, revision, event_id) values (%s, %s::text::xid8, %s)
+            on conflict (plugin) do update set revision = excluded.revision, event_id = excluded.event_id
+            """,
+            [[plugin, *mark] for plugin, mark in marks.items()],
+        )
 
 
 async def prune_events(conn: AsyncConnection, before: datetime) -> int:
