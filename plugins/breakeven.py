@@ -34,6 +34,9 @@ class BreakevenSettings(BaseModel, frozen=True, extra="forbid"):
     max_price_age_s: float = Field(
         900, gt=0, description="Seconds after which a symbol's last trade is too old to decide by."
     )
+    max_quiet_s: float = Field(
+        120, gt=0, description="Seconds without a trade after which a symbol may be halted and no stop of it is moved."
+    )
     max_jump_pct: Decimal = Field(
         Decimal(10), gt=0, description="Percent by which a price may differ from the one it is compared with."
     )
@@ -55,7 +58,7 @@ async def stop_keeper(ctx: AccountContext, cfg: BreakevenSettings) -> AsyncItera
     """Lend a keeper of the account's stops that has begun; its moves are made as long as the block lasts."""
     rule = BreakevenRule(
         trigger_r=cfg.trigger_r, min_gap=cfg.min_gap, max_silence_s=ctx.prices.max_silence_s,
-        max_price_age_s=cfg.max_price_age_s, max_jump_pct=cfg.max_jump_pct,
+        max_price_age_s=cfg.max_price_age_s, max_quiet_s=cfg.max_quiet_s, max_jump_pct=cfg.max_jump_pct,
         dry_run=cfg.dry_run or not ctx.destination.armed,
     )  # fmt: skip
     limits = Limits(

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from coldharbour.risk.grid import tick_at
 from coldharbour.risk.model import BreakevenRule, Leg, MarketView, StopMove
-from coldharbour.risk.prices import price_problem
+from coldharbour.risk.prices import price_problem, quiet_problem
 
 REPLACEABLE = frozenset({"new", "held"})  # open, and nothing of it is pending or traded: the broker refuses all others
 
@@ -30,7 +30,7 @@ class Obstacle(StrEnum):
     STOP_CHANGED = "stop_changed"
     POSITION_GONE = "position_gone"
     SESSION_CLOSED = "session_closed"
-    HALTED = "halted"
+    PERHAPS_HALTED = "perhaps_halted"
     NO_PRICE = "no_price"
     TOO_NEAR_MARKET = "too_near_market"
 
@@ -51,15 +51,13 @@ class Scene:
     """What was read just before sending.
 
     leg: the stop order that the move names. position_qty: the symbol's shares by the broker, negative for a short
-    position, 0 when flat. market: the price now. session_open: whether the regular session is on. halted: whether
-    trading in the symbol is halted.
+    position, 0 when flat. market: the price now. session_open: whether the regular session is on.
     """
 
     leg: Leg
     position_qty: Decimal
     market: MarketView
     session_open: bool
-    halted: bool = False
 
 
 def obstacle_to(move: StopMove, scene: Scene, rule: BreakevenRule) -> Abandon | None:
@@ -93,8 +91,6 @@ def _in_account(move: StopMove, scene: Scene) -> Abandon | None:
         return Abandon(Obstacle.POSITION_GONE, f"the broker holds {scene.position_qty} shares, not a {move.side} lot")
     if not scene.session_open:
         return Abandon(Obstacle.SESSION_CLOSED, "the regular session is not on")
-    if scene.halted:
-        return Abandon(Obstacle.HALTED, "trading in the symbol is halted")
     return None
 
 
@@ -102,6 +98,8 @@ def _in_market(move: StopMove, market: MarketView, rule: BreakevenRule) -> Aband
     problem = price_problem(market, rule)
     if problem is not None or market.price is None:
         return Abandon(Obstacle.NO_PRICE, problem or "no market price")
+    if problem := quiet_problem(market, rule):
+        return Abandon(Obstacle.PERHAPS_HALTED, problem)
     gap = max(rule.min_gap, tick_at(move.stop_price))
     if move.side.sign * (market.price - move.stop_price) < gap:
         detail = f"the market {market.price} is not {gap} clear of the new stop {move.stop_price}"

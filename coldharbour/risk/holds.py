@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import takewhile
 
 from coldharbour.risk.model import Decision, Flag, Reason, StopMove
+from coldharbour.risk.prices import quiet_problem
 
 ACCOUNT_WINDOW = timedelta(minutes=10)
 
@@ -87,11 +88,24 @@ def account_failures(around: Circumstances) -> int:
 
 
 def _hold(decision: Decision, move: StopMove, limits: Limits, around: Circumstances) -> tuple[Reason, str] | None:
+    return _hold_by_symbol(decision, around) or _hold_by_limits(decision, move, limits, around)
+
+
+def _hold_by_symbol(decision: Decision, around: Circumstances) -> tuple[Reason, str] | None:
+    symbol = decision.lot.symbol
+    if symbol in around.flattening:
+        return Reason.FLATTENING, f"the position in {symbol} is being closed: its orders are canceled"
+    if why := quiet_problem(decision.market, decision.rule):
+        return Reason.PERHAPS_HALTED, why
+    if why := around.frozen.get(symbol):
+        return Reason.CORPORATE_ACTION, f"{why}: prices and shares may not be those of the entry"
+    return None
+
+
+def _hold_by_limits(
+    decision: Decision, move: StopMove, limits: Limits, around: Circumstances
+) -> tuple[Reason, str] | None:
     lot = decision.lot
-    if lot.symbol in around.flattening:
-        return Reason.FLATTENING, f"the position in {lot.symbol} is being closed: its orders are canceled"
-    if why := around.frozen.get(lot.symbol):
-        return Reason.CORPORATE_ACTION, f"{why}: prices and shares of today are not those of the entry"
     move_pct = abs(move.stop_price - move.old_stop) * 100 / lot.entry_price
     if move_pct > limits.max_move_pct:
         detail = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coldharbour.broker.model import Order
 
 
-RULE_NUMBERS = ("trigger_r", "min_gap", "max_silence_s", "max_price_age_s", "max_jump_pct")
+RULE_NUMBERS = ("trigger_r", "min_gap", "max_silence_s", "max_price_age_s", "max_quiet_s", "max_jump_pct")
 
 
 class Flag(StrEnum):
@@ -34,7 +34,8 @@ class Reason(StrEnum):
 
     unusable_lot: its prices are no prices, or no stop above zero exists. trailing_stop: the broker moves it.
     no_trigger: neither an initial stop nor a target says when to move. foreign_stop: the stop is not the lot's own.
-    What keeps a decided move back: unsettled (an earlier move's outcome is not known), corporate_action (shares of
+    What keeps a decided move back: unsettled (an earlier move's outcome is not known), perhaps_halted (the symbol does
+    not trade), corporate_action (shares of
     the symbol change), move_too_wide, symbol_disarmed, account_disarmed (moves failed too often), abandoned (the last
     look found an obstacle), no_answer (the broker did not let us look), flattening (the position is being closed). What
     became of one: planned, rejected, not_moved, moved. Of a closing that was planned: flattened, not_flattened.
@@ -50,6 +51,7 @@ class Reason(StrEnum):
     FOREIGN_STOP = "foreign_stop"
     DRY_RUN = "dry_run"
     UNSETTLED = "unsettled"
+    PERHAPS_HALTED = "perhaps_halted"
     CORPORATE_ACTION = "corporate_action"
     MOVE_TOO_WIDE = "move_too_wide"
     SYMBOL_DISARMED = "symbol_disarmed"
@@ -135,8 +137,9 @@ class BreakevenRule:
     """How break-even is decided (domain.md 9).
 
     trigger_r: profit in R at which the stop moves. min_gap: money per share between entry and stop, and between
-    market and stop. max_silence_s: of the whole feed. max_price_age_s: of the symbol's last trade. max_jump_pct:
-    percent of the last trade by which an unconfirmed price may differ from it. dry_run: evaluate, and send nothing.
+    market and stop. max_silence_s: of the whole feed. max_price_age_s: of the symbol's last trade, to decide by it, and
+    max_quiet_s to act on that. max_jump_pct: percent of the last trade by which an unconfirmed price may differ from
+    it. dry_run: evaluate, and send nothing.
     Raises ValueError for a number that is not finite and positive; min_gap alone may be 0.
     """
 
@@ -144,6 +147,7 @@ class BreakevenRule:
     min_gap: Decimal = Decimal("0.01")
     max_silence_s: float = 15
     max_price_age_s: float = 900
+    max_quiet_s: float = 120
     max_jump_pct: Decimal = Decimal(10)
     dry_run: bool = False
 

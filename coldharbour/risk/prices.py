@@ -22,6 +22,18 @@ def price_problem(market: MarketView, rule: BreakevenRule) -> str | None:
     return _silence(market, rule) or _age(market, rule) or _jump(market.price, market, rule)
 
 
+def quiet_problem(market: MarketView, rule: BreakevenRule) -> str | None:
+    """Return why trading in a symbol may be halted, in words, None while it trades.
+
+    Nothing that is read here tells of halts. A symbol that does not trade may be halted, so nothing is sent until it
+    trades again; a halt that has just begun looks like a pause between two trades.
+    """
+    age_s = market.price_age_s
+    if age_s is not None and age_s <= rule.max_quiet_s:
+        return None
+    return f"it has not traded for {age_s or 0:.0f} s (limit {rule.max_quiet_s:g} s) and may be halted"
+
+
 def _silence(market: MarketView, rule: BreakevenRule) -> str | None:
     silent_s = market.feed_silent_s
     if silent_s is None:

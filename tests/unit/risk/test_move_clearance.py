@@ -105,9 +105,14 @@ def test_a_position_that_shrank_is_still_there() -> None:
     assert obstacle(move(), scene(position_qty=D("0.5"))) is None
 
 
-def test_nothing_is_sent_outside_the_session_or_in_a_halt() -> None:
+def test_nothing_is_sent_outside_the_session_or_while_the_symbol_does_not_trade() -> None:
+    def traded(ago_s: float) -> Scene:
+        return scene(market=market("51", traded_at=NOW - timedelta(seconds=ago_s)))
+
     assert obstacle(move(), scene(session_open=False)) == "session_closed"
-    assert obstacle(move(), scene(halted=True)) == "halted"
+    assert obstacle(move(), traded(120)) is None
+    assert obstacle(move(), traded(120.1)) == "perhaps_halted"
+    assert obstacle(move(), traded(30), BreakevenRule(max_quiet_s=29)) == "perhaps_halted"
 
 
 @pytest.mark.parametrize(
@@ -150,4 +155,6 @@ def test_the_reason_is_told_in_words_and_numbers() -> None:
     assert str(obstacle_to(move(), scene(leg=leg(stop="49.5")), RULE)) == (
         "stop_changed: planned for a stop at 48; it is at 49.5"
     )
-    assert Abandon(Obstacle.HALTED, "trading in the symbol is halted") == obstacle_to(move(), scene(halted=True), RULE)
+    quiet = scene(market=market("51", traded_at=NOW - timedelta(seconds=121)))
+    detail = "it has not traded for 121 s (limit 120 s) and may be halted"
+    assert obstacle_to(move(), quiet, RULE) == Abandon(Obstacle.PERHAPS_HALTED, detail)

@@ -41,6 +41,16 @@ def test_a_symbol_whose_shares_change_is_frozen_and_others_are_not() -> None:
     assert held(replace(CALM, frozen={"PEP": "SPLIT of PEP on 2026-10-08"})) == MOVE
 
 
+def test_a_symbol_that_does_not_trade_may_be_halted_and_is_left_alone() -> None:
+    def decided(ago_s: float) -> Decision:
+        quiet = market("54", traded_at=NOW - timedelta(seconds=ago_s))
+        return held_back(decide_breakeven(lot(), quiet, BreakevenRule()), Limits(), CALM)
+
+    assert decided(120).action is not None
+    assert (decided(121).reason, decided(121).action) == (Reason.PERHAPS_HALTED, None)
+    assert decided(901).reason is Reason.NO_PRICE
+
+
 def test_a_move_wider_than_the_cap_is_not_made_and_one_as_wide_is() -> None:
     assert held(limits=Limits(max_move_pct=Decimal("3.97"))).reason is Reason.MOVE_TOO_WIDE
     assert held(limits=Limits(max_move_pct=Decimal("3.98"))) == MOVE

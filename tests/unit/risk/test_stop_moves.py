@@ -39,7 +39,7 @@ from coldharbour.risk.moves import (
 )
 
 State = MoveState
-HALT = Abandon(Obstacle.HALTED, "trading in the symbol is halted")
+HALT = Abandon(Obstacle.PERHAPS_HALTED, "it has not traded for 121 s")
 ACCEPTED = Outcome(State.ACCEPTED, "the broker answered", "stop-2")
 
 
@@ -126,7 +126,7 @@ class TestSend:
         given_up = abandon(planned(), HALT)
 
         assert given_up.state is State.NOT_MOVED
-        assert given_up.reason == "not sent: halted: trading in the symbol is halted"
+        assert given_up.reason == "not sent: perhaps_halted: it has not traded for 121 s"
 
     def test_one_that_was_sent_cannot(self) -> None:
         with pytest.raises(WrongStep, match="only evidence"):
