@@ -106,6 +106,10 @@ class Schedule:
         index = bisect_right(self._sessions, moment, key=lambda session: session.pre_open_utc) - 1
         return self._sessions[index] if index >= 0 else None
 
+    def after(self, day: date) -> MarketSession | None:
+        """Return the first session after a day, None where the calendar ends."""
+        return next((session for session in self._sessions if session.session_date > day), None)
+
     def next_change(self, moment: datetime) -> datetime | None:
         """Return the first bound after `moment`, None when the schedule ends before one."""
         bounds = (

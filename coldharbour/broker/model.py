@@ -215,6 +215,17 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     vwap: Decimal | None = None
 
 
+class CorporateAction(msgspec.Struct, frozen=True, kw_only=True):
+    """An announced change of the shares of a symbol. kind: the broker's word, such as forward_splits.
+
+    day: the first one with the new shares or prices; where none is named, that on which the broker books it.
+    """
+
+    kind: str
+    symbol: str
+    day: dt.date
+
+
 class EquityPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The broker's own figure for one window of the account's history, labelled by the window's start."""
 

@@ -25,6 +25,7 @@ from coldharbour.broker.model import (
     Account,
     Bar,
     CalendarDay,
+    CorporateAction,
     EquityPoint,
     LatestTrade,
     MarketClock,
@@ -41,6 +42,12 @@ ORDERS_LIMIT: Final = 500
 ACTIVITIES_LIMIT: Final = 100
 BARS_LIMIT: Final = 10_000
 SYMBOLS_LIMIT: Final = 500
+ACTION_SYMBOLS_LIMIT: Final = 100
+ACTIONS_LIMIT: Final = 1000
+ACTION_TYPES: Final = (
+    "reverse_split", "forward_split", "unit_split", "stock_dividend", "spin_off", "cash_merger", "stock_merger",
+    "stock_and_cash_merger", "redemption", "name_change", "worthless_removal", "rights_distribution",
+)  # fmt: skip
 MAX_LEGS: Final = 4
 JSON: Final = "application/json"
 
@@ -274,17 +281,45 @@ class AlpacaRest:
             **_given(start=_stamp(start), end=_stamp(end), feed=feed),
         }
         merged: dict[str, list[Bar]] = {}
+        async for page in self._market_pages("/v2/stocks/bars", translate.bars_page, fixed, priority):
+            for symbol, bars in page.items():
+                merged.setdefault(symbol, []).extend(bars)
+        return {symbol: tuple(bars) for symbol, bars in merged.items()}
+
+    async def corporate_actions(
+        self, symbols: Sequence[str], start: date, end: date, *, priority: Priority = Priority.BULK
+    ) -> tuple[CorporateAction, ...]:
+        """Return what is announced for symbols, cash dividends apart, and booked from start to end, both included.
+
+        The broker promises neither that it knows of every action nor when. Raises StuckWalk (Transient) on a page token
+        that repeats.
+        """
+        found: list[CorporateAction] = []
+        for first in range(0, len(symbols), ACTION_SYMBOLS_LIMIT):
+            fixed = {
+                "symbols": ",".join(symbols[first : first + ACTION_SYMBOLS_LIMIT]),
+                "types": ",".join(ACTION_TYPES),
+                "start": start.isoformat(),
+                "end": end.isoformat(),
+                "limit": str(ACTIONS_LIMIT),
+            }
+            path = "/v1/corporate-actions"
+            async for page in self._market_pages(path, translate.corporate_actions_page, fixed, priority):
+                found.extend(page)
+        return tuple(found)
+
+    async def _market_pages(
+        self, path: str, read: Callable[[bytes], tuple[T, str | None]], fixed: Mapping[str, str], priority: Priority
+    ) -> AsyncIterator[T]:
         token: str | None = None
         used: set[str] = set()
         while True:
-            params = fixed | _given(page_token=token)
-            page, token = await self._market.read("/v2/stocks/bars", translate.bars_page, params, priority=priority)
-            for symbol, bars in page.items():
-                merged.setdefault(symbol, []).extend(bars)
+            page, token = await self._market.read(path, read, {**fixed, **_given(page_token=token)}, priority=priority)
+            yield page
             if token is None:
-                return {symbol: tuple(bars) for symbol, bars in merged.items()}
+                return
             if token in used:
-                raise StuckWalk("bars", token)
+                raise StuckWalk(path.rpartition("/")[2], token)
             used.add(token)
 
     def _walk(

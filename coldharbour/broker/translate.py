@@ -22,6 +22,7 @@ from coldharbour.broker.model import (
     Activity,
     Bar,
     CalendarDay,
+    CorporateAction,
     EquityPoint,
     LatestTrade,
     MarketClock,
@@ -37,6 +38,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Fields = dict[str, Any]
 
 NEW_YORK = ZoneInfo("America/New_York")
+CHANGED_SYMBOL = ("symbol", "old_symbol", "source_symbol", "acquiree_symbol")  # of the shares that become others
 MICROSECOND = dt.timedelta(microseconds=1)
 _BEYOND_MICROSECONDS = re.compile(r"[.,](\d{6})(\d+)")
 _JSON = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -169,6 +171,23 @@ def bars_page(body: bytes) -> tuple[dict[str, list[Bar]], str | None]:
         found = page.get("bars") or {}
         bars = {symbol: [_bar(symbol, bar) for bar in seen] for symbol, seen in found.items()}
         return bars, page.get("next_page_token")
+
+
+def corporate_actions_page(body: bytes) -> tuple[list[CorporateAction], str | None]:
+    """Return one page of announced corporate actions, and the token of the next page. Raises Malformed."""
+    with _Reading(body):
+        page = _JSON.decode(body)
+        found = page["corporate_actions"] or {}
+        actions = [_corporate_action(kind, row) for kind, rows in found.items() for row in rows]
+        return actions, page.get("next_page_token")
+
+
+def _corporate_action(kind: str, row: Fields) -> CorporateAction:
+    symbol = next((row[field] for field in CHANGED_SYMBOL if row.get(field)), None)
+    if symbol is None:
+        raise ValueError(f"{kind} of no symbol")
+    day = row.get("ex_date") or row.get("effective_date") or row["process_date"]
+    return CorporateAction(kind=kind, symbol=str(symbol), day=_to_date(day))
 
 
 def equity_history(body: bytes) -> tuple[EquityPoint, ...]:

@@ -7,7 +7,7 @@ and how a stop is moved is decided elsewhere (`breakeven`, `holds`, `mover`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 
 import anyio
@@ -22,6 +22,7 @@ from coldharbour.events import MovesDisarmed
 from coldharbour.feed.substitutes import Substitutes
 from coldharbour.feed.watch import Watch
 from coldharbour.risk import store as audit
+from coldharbour.risk.announced import Announcements
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.breakeven import decide_breakeven
 from coldharbour.risk.flattening import store as flattens
@@ -39,6 +40,7 @@ from coldharbour.sessions import NEW_YORK, Phase, Schedule
 PATIENCE_S = 20.0  # for what an earlier process left unsettled, before anything new is decided
 KEPT_PATIENCE_S = 10.0  # for somebody who keeps the open trades, before they are worked out here
 PRICE_PATIENCE_S = 5.0  # for the feed's first price; a single cycle has no other chance
+ACTIONS_PATIENCE_S = 5.0  # for what the broker has announced; until then no stop moves
 PAUSE_S = 0.01  # between two looks at what moved, so that a busy tape leaves room for others
 PRUNE_EVERY_S = 6 * 3600.0
 MISSED_BEATS = 2.5  # intervals after which evaluations no longer count as one stretch
@@ -65,6 +67,7 @@ class StopKeeper:
         self.sources = LotSources(ctx, Breakouts(ctx.market_db, rule.trigger_r))
         self._within = timedelta(seconds=MISSED_BEATS * interval_s)
         self.mover = StopMover(ctx, rule, within=self._within, concurrency=concurrency)
+        self._announced = Announcements(ctx)
         self._substitutes = Substitutes(ctx.prices, ctx.market_db, ctx.broker)
         self._interval_s, self._keep = interval_s, timedelta(days=keep_routine_days)
         self._tasks = tasks
@@ -88,6 +91,7 @@ class StopKeeper:
         await self.read_lots()
         await self._seed_prices()
         await self._until(self._is_priced, PRICE_PATIENCE_S)
+        await self._until(self._are_actions_known, ACTIONS_PATIENCE_S)
 
     async def run(self) -> None:
         """Evaluate all lots once an interval, and each at once when its trigger is touched: that waits for no table.
@@ -154,6 +158,8 @@ class StopKeeper:
         changed = self.lots.take_over(loaded)
         self._flags = {each.lot.parent_id: flag for each in self.lots if (flag := self._flags.get(each.lot.parent_id))}
         self.watch.follow(self.lots.symbols)
+        if not await self._are_actions_known():
+            self._tasks.start_soon(self._learn_actions)
         return changed
 
     async def evaluate(self, lots: Iterable[WatchedLot]) -> None:
@@ -227,13 +233,15 @@ class StopKeeper:
         self._tasks.start_soon(do)
 
     async def _circumstances(self, now: datetime) -> Circumstances:
-        today = now.astimezone(NEW_YORK).date()
+        today = self._today()
         midnight = datetime.combine(today, time(), NEW_YORK)
         async with self.ctx.db.transaction() as conn:
             moves = await lots_store.share_moves(conn, self.slug, today, midnight)
             attempts = await intents.attempts(conn, self.slug, min(midnight, now - ACCOUNT_WINDOW))
             flattening = await flattens.under_way(conn, self.slug)
-        frozen = {move.symbol: f"{move.kind} of {move.symbol} on {move.day}" for move in moves}
+        booked = {move.symbol: move.day for move in moves}
+        news = {move.symbol: f"{move.kind} of {move.symbol} on {move.day}" for move in moves if move.is_news}
+        frozen = self._announced.frozen(self.lots.symbols, today, self._following(), booked) | news
         return Circumstances(
             now=now, session_since=midnight, frozen=frozen, attempts=attempts, flattening=flattening
         )  # fmt: skip
@@ -278,6 +286,24 @@ class StopKeeper:
     async def _is_priced(self) -> bool:
         prices = self.ctx.prices
         return prices.heard_at is not None and all(prices.last(symbol) for symbol in self.lots.symbols)
+
+    async def _learn_actions(self) -> None:
+        """Ask what is announced, and decide anew with what is learned."""
+        if await self._announced.learn(self.lots.symbols, self._today()):
+            self._is_due = True
+            self._behind.set()
+
+    async def _are_actions_known(self) -> bool:
+        return self._announced.is_known(self.lots.symbols, self._today())
+
+    def _today(self) -> date:
+        return self.ctx.clock.now().astimezone(NEW_YORK).date()
+
+    def _following(self) -> date:
+        """Return the day of the session after today's; a week ahead where the calendar does not know it."""
+        today = self._today()
+        session = self.watch.sessions.after(today)
+        return session.session_date if session else today + timedelta(days=7)
 
     async def _is_settled(self) -> bool:
         return not self.mover.busy

@@ -12,6 +12,7 @@ from coldharbour.clock import Clock
 
 from .account import SimulatedAccount
 from .activities import Activity
+from .announcements import Announcement
 from .blotter import Blotter
 from .bookings import SplitOrder, book_split
 from .cashflows import settle_day
@@ -41,7 +42,8 @@ class SimulatedBroker:
     remembers (its name gets the configuration added); None forgets at the end. always_open: from the day of
     the first start on, every day trades around the clock; otherwise New York's calendar holds. trading:
     whether the demo traders act; may be changed at any time. price_step_s: seconds between two moves of the
-    prices, for a clock that is turned by hand; 0 for a market that moves at any moment.
+    prices, for a clock that is turned by hand; 0 for a market that moves at any moment. announced: corporate actions to
+    tell of, in memory alone.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SimulatedBroker:
     ) -> None:
         self.seed = seed
         self.trading = trading
+        self.announced: list[Announcement] = []
         self.quirks = BrokerQuirks()
         self._clock = clock
         self._journal: Journal | None = None

@@ -25,6 +25,7 @@ from coldharbour.money import to_decimal
 
 from .account import SimulatedAccount
 from .activities import activity_json
+from .announcements import Announcement
 from .bookings import Booking, SplitOrder
 from .broker import SimulatedBroker
 from .bursts import BurstOrder, Bursts
@@ -111,6 +112,14 @@ async def split_stock(broker: Broker, request: AnyRequest) -> JSON:
     """Split a stock for every account: `{"symbol": "AAPL", "ratio": "2"}`."""
     booked = broker.split(SplitOrder.model_validate(await _object(request)))
     return {slug: activity_json(activity) for slug, activity in booked.items()}
+
+
+@post("/sim/announcements")
+async def announce(broker: Broker, request: AnyRequest) -> JSON:
+    """Announce a corporate action, which then does not happen: `{"symbol": "AAPL", "day": "2026-10-09"}`."""
+    announcement = Announcement.model_validate(await _object(request))
+    broker.announced.append(announcement)
+    return announcement.row()
 
 
 @get("/sim/faults", sync_to_thread=False)
@@ -212,7 +221,7 @@ def clear_toxics(proxies: NamedDependency[Proxies], name: FromPath[str]) -> None
 
 
 CONTROL: list[HTTPRouteHandler] = [
-    truth, true_details, add_booking, split_stock, faults, change_faults, set_faults, bursts_so_far, burst,
+    truth, true_details, add_booking, split_stock, announce, faults, change_faults, set_faults, bursts_so_far, burst,
     trader, switch_trader, prices, pin_prices, proxy_list, open_proxy, close_proxy, cut_proxy, add_toxic,
     remove_toxic, clear_toxics,
 ]  # fmt: skip

@@ -16,13 +16,14 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
+from .announcements import listing
 from .bars import Bar
 from .broker import SimulatedBroker
 from .digits import tick_of
 from .market import Market, Tick
 from .query import Query, parse_moment
 from .refusals import Refused
-from .stamps import moment_of
+from .stamps import NEW_YORK, moment_of
 
 JSON = dict[str, object]
 Arguments = NamedDependency[Query]
@@ -79,7 +80,23 @@ async def bars(broker: Broker, arguments: Arguments) -> JSON:
     return {"bars": merged, "next_page_token": token}
 
 
-MARKET_DATA: list[HTTPRouteHandler] = [latest_trades, latest_quotes, latest_bars, snapshots, bars]
+@get("/v1/corporate-actions", sync_to_thread=False)
+def corporate_actions(broker: Broker, arguments: Arguments) -> JSON:
+    """Answer one page of announcements, by kind; the token is how many came before."""
+    today = moment_of(broker.now()).astimezone(NEW_YORK).date()
+    found = listing(
+        broker.announced, symbols=arguments.csv("symbols"), types=arguments.csv("types"),
+        start=arguments.day("start") or today, end=arguments.day("end") or today,
+    )  # fmt: skip
+    limit, begin = arguments.integer("limit", 100, most=1000), arguments.integer("page_token", 0, most=10**6, least=0)
+    groups: dict[str, list[JSON]] = {}
+    for each in found[begin : begin + limit]:
+        groups.setdefault(f"{each.kind}s", []).append(each.row())
+    token = str(begin + limit) if begin + limit < len(found) else None
+    return {"corporate_actions": groups, "next_page_token": token}
+
+
+MARKET_DATA: list[HTTPRouteHandler] = [latest_trades, latest_quotes, latest_bars, snapshots, bars, corporate_actions]
 
 
 def trade_row(tick: Tick) -> JSON:

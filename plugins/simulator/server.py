@@ -184,7 +184,7 @@ def _compose(updates: TradeUpdates, wire: Wire, api: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
             await updates(scope, receive, send)
-        elif scope["path"].startswith("/v2/"):
+        elif scope["path"].startswith(("/v1/", "/v2/")):
             await wire(scope, receive, send)
         else:
             await api(scope, receive, send)

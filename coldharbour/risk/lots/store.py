@@ -34,11 +34,12 @@ PROTECTED = sql.SQL("""
     order by lot.entry_time, lot.parent_id
 """)
 SHARES_MOVED = sql.SQL("""
-    select distinct on (symbol) symbol, activity_type as kind, activity_date as day from {table}
+    select distinct on (symbol) symbol, activity_type as kind, activity_date as day,
+           activity_date >= %(today)s or ingested_at >= %(since)s as is_news
+    from {table}
     where destination = %(slug)s and activity_type = any(%(types)s) and symbol is not null
         and coalesce(status, '') <> 'canceled' and activity_date >= %(today)s::date - 7
-        and (activity_date >= %(today)s or ingested_at >= %(since)s)
-    order by symbol, activity_date desc
+    order by symbol, is_news desc, activity_date desc
 """)
 
 
@@ -71,11 +72,15 @@ class StoredProtection:
 
 @dataclass(frozen=True, slots=True)
 class ShareMoveDay:
-    """The newest corporate action or transfer of a symbol: the broker's name of it, and its day."""
+    """The newest corporate action or transfer of a symbol: the broker's name of it, and its day.
+
+    is_news: whether it is of today or a later day, or became known today.
+    """
 
     symbol: str
     kind: str
     day: date
+    is_news: bool
 
 
 async def protected_lots(conn: AsyncConnection, slug: str) -> list[StoredProtection]:
@@ -131,9 +136,9 @@ async def moved_stops(conn: AsyncConnection, slug: str, order_ids: Collection[st
 
 
 async def share_moves(conn: AsyncConnection, slug: str, today: date, since: datetime) -> list[ShareMoveDay]:
-    """Return the symbols whose shares change without a trade today or on a later day that is known already.
+    """Return the symbols whose shares change without a trade: in the last week, today, or on a later day that is known.
 
-    today: in New York. since: its beginning; what became known after it counts too, if it is of the last week.
+    today: in New York. since: its beginning; what became known after it is news too.
     """
     query = SHARES_MOVED.format(table=sql.Identifier("account_activities", f"raw_activities_{slug}"))
     types = sorted(CORPORATE_ACTIONS | TRANSFERS)

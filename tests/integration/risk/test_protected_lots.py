@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from coldharbour_plugins.simulator.announcements import Announcement
 from fakes.ingest import WORKERS, becomes
 from fakes.stops import ENTRY, MOVED, STOP, TOUCH, StopBench, Trade, stop_bench
+
+from coldharbour.sessions import NEW_YORK
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +69,31 @@ async def test_a_stray_stop_a_split_and_a_dry_run_keep_every_stop_where_it_is(
         assert [row["lot_id"] for row in await bench.until_moved(plain)] == [plain.parent_id]
         assert len(await bench.intents(asked=False)) == 1
         assert bench.true_stop(split)[1] == bench.true_stop(stray)[1] == STOP
+        assert await bench.disagreements() == []
+
+
+async def test_an_announced_split_freezes_its_symbol_and_a_broker_that_has_not_answered_every_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with stop_bench(database_url, tmp_path) as bench:
+        plain, later, split = await bench.enter("AAPL", "WMT", "KO")
+        today = bench.clock.now().astimezone(NEW_YORK).date()
+        for symbol, days in (("KO", 1), ("WMT", 8)):
+            bench.broker.announced.append(Announcement(symbol=symbol, day=today + timedelta(days=days)))
+        await bench.faults(rest_hold=True, rest_paths=["/v1/corporate-actions"])
+        async with bench.keeper():
+            await bench.until_reason(plain, "not_armed")
+
+            bench.pin(TOUCH, "AAPL", "WMT", "KO")
+            unknown = await bench.until_reason(plain, "corporate_action")
+            await bench.faults()
+
+            for trade in (plain, later):
+                await bench.until_moved(trade)
+            frozen = await bench.until_reason(split, "corporate_action")
+        assert unknown["detail"].startswith("the broker has not said yet whether shares of AAPL change")
+        assert frozen["detail"].startswith(f"forward_splits of KO announced for {today + timedelta(days=1)}")
+        assert (await bench.intents(split), bench.true_stop(split)[1]) == ([], STOP)
         assert await bench.disagreements() == []
 
 

@@ -445,6 +445,31 @@ async def test_bars_are_merged_over_pages_and_by_symbol() -> None:
     assert [request.url.params.get("page_token") for request in script.requests] == [None, "x", "y"]
 
 
+async def test_announced_actions_are_merged_over_pages_each_with_the_symbol_whose_shares_change() -> None:
+    split = {"symbol": "A", "new_rate": 2, "old_rate": 1, "process_date": "2026-10-09", "ex_date": "2026-10-09"}
+    spin = {"source_symbol": "B", "new_symbol": "C", "process_date": "2026-10-12", "ex_date": "2026-10-08"}
+    merger = {
+        "acquirer_symbol": "A",
+        "acquiree_symbol": "B",
+        "effective_date": "2026-10-13",
+        "process_date": "2026-10-14",
+    }
+    name = {"old_symbol": "B", "new_symbol": "D", "process_date": "2026-10-15"}
+    script = Script(
+        httpx.Response(
+            200, json={"corporate_actions": {"forward_splits": [split], "spin_offs": [spin]}, "next_page_token": "x"}
+        ),
+        httpx.Response(200, json={"corporate_actions": {"stock_mergers": [merger], "name_changes": [name]}}),
+    )
+
+    async with make_broker(script) as broker:
+        found = await broker.corporate_actions(["A", "B"], date(2026, 10, 8), date(2026, 11, 8))
+
+    assert [(action.kind, action.symbol, action.day.day) for action in found] == [
+        ("forward_splits", "A", 9), ("spin_offs", "B", 8), ("stock_mergers", "B", 13), ("name_changes", "B", 15),
+    ]  # fmt: skip
+
+
 async def test_a_page_token_of_bars_that_repeats_is_an_error() -> None:
     same = [httpx.Response(200, json={"bars": {}, "next_page_token": "x"}) for _ in range(9)]
 

@@ -1,0 +1,102 @@
+"""Corporate actions that the broker announces for symbols with protected lots: asked once a day; moves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+
+import anyio
+
+from coldharbour.accounts import AccountContext
+from coldharbour.broker import BrokerRefused, CorporateAction, Priority
+from coldharbour.errors import NeedsOperator, Transient
+
+LOOK_BACK = timedelta(days=7)  # for one whose day is over and which the account does not show
+LOOK_AHEAD = timedelta(days=30)  # the broker may book it that long after its day
+RETRY_S = 60.0
+
+
+def freezing(actions: Iterable[CorporateAction], today: date, following: date, booked: date | None) -> str:
+    """Return which announced action keeps a symbol's stops where they are, "" if none does.
+
+    following: the day of the next session. booked: the day of the newest corporate action that the account's
+    activities show, None without one. Frozen from the session before its day until the account shows it; a day that
+    is over for longer than a week freezes nothing, since not every action changes every account.
+    """
+    for action in sorted(actions, key=lambda action: action.day):
+        is_near = today <= action.day <= following
+        is_missing = today - LOOK_BACK <= action.day < today and (booked is None or booked < action.day)
+        if is_near or is_missing:
+            return f"{action.kind} of {action.symbol} announced for {action.day}"
+    return ""
+
+
+class Announcements:
+    """What was announced for symbols of one account, as the broker said it today.
+
+    Whoever was not answered knows nothing, and a symbol of which nothing is known is frozen. An account that is refused
+    the question goes by its activities alone.
+    """
+
+    def __init__(self, ctx: AccountContext) -> None:
+        self._ctx, self._turn = ctx, anyio.Lock()
+        self._asked: dict[str, date] = {}
+        self._known: dict[str, list[CorporateAction]] = {}
+        self._tried_s: float | None = None
+        self._failing = False
+
+    def is_known(self, symbols: Collection[str], today: date) -> bool:
+        """Say whether the broker was asked about all of these symbols today."""
+        return not self._unknown(symbols, today)
+
+    async def learn(self, symbols: Collection[str], today: date) -> bool:
+        """Ask about the symbols that were not asked of today; say whether anything was learned."""
+        async with self._turn:
+            unknown, now_s = self._unknown(symbols, today), self._ctx.clock.monotonic()
+            has_just_failed = self._failing and self._tried_s is not None and now_s - self._tried_s < RETRY_S
+            if not unknown or has_just_failed:
+                return False
+            self._tried_s = now_s
+            try:
+                found = await self._ask(unknown, today)
+            except Transient as error:
+                self._note(str(error))
+                return False
+            self._note("")
+            for symbol in unknown:
+                self._asked[symbol] = today
+                self._known[symbol] = [action for action in found if action.symbol == symbol]
+            return True
+
+    def frozen(
+        self, symbols: Iterable[str], today: date, following: date, booked: Mapping[str, date]
+    ) -> dict[str, str]:
+        """Return why symbols are frozen, those alone that are."""
+        reasons = {
+            symbol: freezing(self._known[symbol], today, following, booked.get(symbol))
+            if self._asked.get(symbol) == today
+            else f"the broker has not said yet whether shares of {symbol} change"
+            for symbol in symbols
+        }
+        return {symbol: why for symbol, why in reasons.items() if why}
+
+    async def _ask(self, symbols: Sequence[str], today: date) -> Sequence[CorporateAction]:
+        try:
+            return await self._ctx.broker.corporate_actions(
+                symbols, today - LOOK_BACK, today + LOOK_AHEAD, priority=Priority.HEAL
+            )
+        except BrokerRefused as error:
+            if isinstance(error, NeedsOperator):
+                raise
+            self._ctx.log.warning("announcements.refused", error=str(error), symbols=len(symbols))
+            return ()
+
+    def _unknown(self, symbols: Collection[str], today: date) -> list[str]:
+        return [symbol for symbol in symbols if self._asked.get(symbol) != today]
+
+    def _note(self, error: str) -> None:
+        if error and not self._failing:
+            self._ctx.log.warning("announcements.unknown", error=error)
+        elif self._failing and not error:
+            self._ctx.log.info("announcements.known_again")
+        self._failing = bool(error)
