@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import anyio
 from litestar import MediaType, Response, get
 from litestar.datastructures import State
+from litestar.openapi import ResponseSpec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -17,6 +18,7 @@ from coldharbour.web.board import Board
 from coldharbour.web.contexts import WorkerView, worker_views
 
 DATABASE_LIMIT_S = 2.0
+NOT_READY = ResponseSpec(dict[str, object], generate_examples=False, description="Workers that are not well, and why.")
 
 
 @get("/healthz", sync_to_thread=False)
@@ -25,7 +27,7 @@ def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@get("/readyz")
+@get("/readyz", responses={503: NOT_READY})
 async def readyz(state: State) -> Response[dict[str, object]]:
     """Say whether every configured worker is ready or asleep, and was so 10 s ago; 503 says which is not."""
     problems = await _problems(state.board)
