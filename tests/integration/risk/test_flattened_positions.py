@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.ingest import becomes
-from fakes.stops import SLUG, STOP, TOUCH, StopBench, stop_bench
+from fakes.stops import SLUG, STOP, TOUCH, StopBench, Trade, stop_bench
 
 from coldharbour.risk.losses import store as losses
 from coldharbour.risk.losses.model import Latch, Stage, Watch
@@ -90,13 +90,21 @@ def closings(bench: StopBench, symbol: str) -> list[tuple[str, str]]:
     ]
 
 
+async def enter(bench: StopBench, *symbols: str) -> list[Trade]:
+    """Enter brackets, each filled whole."""
+    trades = await bench.enter(*symbols)
+    for trade in trades:
+        await becomes(bench.account, trade.parent_id, "filled")
+    return trades
+
+
 async def plain_position(bench: StopBench, symbol: str, qty: str, side: str) -> None:
     placed = bench.account.place({"symbol": symbol, "qty": qty, "side": side, "type": "market", "time_in_force": "day"})
     await becomes(bench.account, placed["id"], "filled")
 
 
 async def test_every_position_is_closed_once_whatever_the_broker_answers(bench: StopBench) -> None:
-    await bench.enter("AAPL", "KO", "WMT")
+    await enter(bench, "AAPL", "KO", "WMT")
     await plain_position(bench, "F", "7", "sell")
     await plain_position(bench, "MSFT", "2.5", "buy")
     stop = {"symbol": "F", "qty": "7", "side": "buy", "type": "stop", "stop_price": "110", "time_in_force": "gtc"}
@@ -130,7 +138,7 @@ async def test_every_position_is_closed_once_whatever_the_broker_answers(bench: 
 
 
 async def test_a_process_that_dies_in_the_middle_leaves_each_position_closed_once(bench: StopBench) -> None:
-    await bench.enter("AAPL", "KO")
+    await enter(bench, "AAPL", "KO")
     before = held(bench)
     await bench.faults(price_mute=True)
     async with bench.keeper("flatten", more=ROUND):
@@ -143,7 +151,7 @@ async def test_a_process_that_dies_in_the_middle_leaves_each_position_closed_onc
     async with bench.keeper("flatten", more=ROUND), bench.keeper("flatten", more=ROUND):
         assert await until_ended(bench) == dict.fromkeys(before, "closed")
         assert held(bench) == {}
-        await bench.enter("AAPL")  # the trader, after it was over
+        await enter(bench, "AAPL")  # the trader, after it was over
         await until_looked(bench)
 
         assert held(bench) == {"AAPL": "10"}
@@ -166,7 +174,7 @@ async def until_looked(bench: StopBench) -> None:
 
 
 async def test_what_stands_in_the_way_holds_a_position_back_and_is_told(bench: StopBench) -> None:
-    filled, moving = await bench.enter("AAPL", "WMT")
+    filled, moving = await enter(bench, "AAPL", "WMT")
     before = held(bench)
     kill = bench.folder / "kill"
     kill.touch()
@@ -203,7 +211,7 @@ async def has_detail(bench: StopBench, symbol: str, text: str) -> bool:
 
 
 async def test_an_account_that_is_not_armed_is_told_what_would_be_closed(bench: StopBench) -> None:
-    [trade] = await bench.enter("KO")
+    [trade] = await enter(bench, "KO")
     before = held(bench)
     bench.tables = bench.tables.replace("armed = true", "armed = false")
     async with bench.keeper("flatten", more=f"{ROUND}alarm_after_s = 600\n"):
