@@ -202,7 +202,7 @@ def _bars(market: Market, symbol: str, span: tuple[datetime, datetime], step: ti
         block = following
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=2_048)  # hours of minute bars: 45 kB each
 def _past_bars(market: Market, symbol: str, start: datetime, following: datetime, step: timedelta) -> tuple[Bar, ...]:
     return tuple(market.bars.between(symbol, start, following - MICROSECOND, step))
 
