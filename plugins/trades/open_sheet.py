@@ -30,6 +30,7 @@ STATES = {
     Reason.UNUSABLE_LOT: ("unusable", "warn"),
     Reason.FOREIGN_STOP: ("not its own", "warn"),
     Reason.UNSETTLED: ("unsettled", "busy"),
+    Reason.PERHAPS_HALTED: ("halted?", "warn"),
     Reason.CORPORATE_ACTION: ("frozen", "warn"),
     Reason.MOVE_TOO_WIDE: ("too wide", "warn"),
     Reason.SYMBOL_DISARMED: ("disarmed", "warn"),

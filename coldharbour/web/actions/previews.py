@@ -80,8 +80,9 @@ WITHOUT: Mapping[str, str] = {
 def breakeven_preview(account: Account, lot: LotRow, min_gap: Decimal | None) -> Preview:
     """Preview moving one lot's stop to break-even; min_gap: as the account's worker has it, None without one."""
     side = Side(lot.side)
+    shares = f"{quantity(abs(lot.qty))} {lot.symbol}"
     facts = [
-        ("Position", f"{quantity(lot.qty)} {lot.symbol}, {lot.side.lower()}"),
+        ("Position", f"{shares}, {lot.side.lower()}"),
         ("Entry", price(lot.avg_fill)),
         ("Price now", "–" if lot.mkt_px is None else price(lot.mkt_px)),
         ("Stop now", "none" if lot.sl_px is None else price(lot.sl_px)),
@@ -94,7 +95,7 @@ def breakeven_preview(account: Account, lot: LotRow, min_gap: Decimal | None) ->
     else:
         facts.append(("Stop then", price(wanted)))
         if lot.sl_px is not None:
-            effect = f"The stop of {quantity(lot.qty)} {lot.symbol} moves from {price(lot.sl_px)} to {price(wanted)}."
+            effect = f"The stop of {shares} moves from {price(lot.sl_px)} to {price(wanted)}."
             if side.sign * (wanted - lot.sl_px) <= 0:
                 obstacle = "The stop is at break-even already, or tighter; a stop never loosens."
     if lot.sl_px is None:
