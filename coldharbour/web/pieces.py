@@ -60,16 +60,13 @@ def change(before: Pieces, after: Pieces, told: Collection[str], same: Collectio
     names = [*altered, *gone, *added]
     if before.frame != after.frame or not _are_rows_in_order(before, after) or not all(map(PLAIN.fullmatch, names)):
         return None
-    inserted = [_insertion(after, run, kept) for run in _runs(after, kept)]
+    inserted = [_insertion(after, run) for run in _runs(after, kept)]
     if None in inserted:
         return None
-    html = [
-        *(partial(name, "", "delete") for name in gone),
-        *(partial(name, after.pieces[name]) for name in altered),
-        *filter(None, inserted),
-    ]
-    text = "".join(html)
-    return Change(text, frozenset(names)) if len(text) < WORTH_IT * len(after.html) else None
+    deleted = [partial(name, "", "delete") for name in gone]
+    replaced = [partial(name, after.pieces[name]) for name in altered]
+    html = "".join([*deleted, *replaced, *filter(None, inserted)])
+    return Change(html, frozenset(names)) if len(html) < WORTH_IT * len(after.html) else None
 
 
 def _are_rows_in_order(before: Pieces, after: Pieces) -> bool:
@@ -85,7 +82,7 @@ def _runs(after: Pieces, kept: Collection[str]) -> Iterable[list[str]]:
         yield from (list(run) for is_kept, run in groupby(rows, kept.__contains__) if not is_kept)
 
 
-def _insertion(after: Pieces, run: list[str], kept: Collection[str]) -> str | None:
+def _insertion(after: Pieces, run: list[str]) -> str | None:
     """Return new rows to be put below the row that is above them, or above the one below; None where neither is."""
     [rows] = [rows for rows in after.rows if run[0] in rows]
     html = "".join(after.pieces[name] for name in run)

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldharbour.web.events import Change
+from coldharbour.web.events import Change, Streams, html_frame, json_frame, message
 from coldharbour.web.pieces import change, take_apart
 
 Rows = dict[str, str]
@@ -77,3 +77,28 @@ def test_what_cannot_be_told_in_pieces_is_sent_whole() -> None:
     assert sent(table(dict.fromkeys("abc", "1"), "." * 9000), table(dict.fromkeys("abc", "1"))) == ["note"]
     long = "." * 9000
     assert sent(table({"a": "1"}), table({"a": long})) is None  # the change is longer than the rest
+
+
+def test_a_page_that_has_not_taken_a_state_is_sent_the_whole_of_the_next_one() -> None:
+    streams, found = Streams(limit=1), Change("<hx-partial>a</hx-partial>", {"a"})
+    whole = [html_frame("part", str(number)) for number in range(3)]
+    with streams.connect("paper") as client:
+        streams.publish(["paper"], "part", whole[0])
+        assert client.take() == whole[0]
+
+        streams.publish(["paper"], "part", whole[1], found)
+        assert client.take() == message(found.html)
+
+        streams.publish(["paper"], "part", whole[0], found)
+        streams.publish(["paper"], "part", whole[2], found)
+        assert client.take() == whole[2]
+
+
+def test_of_cells_that_were_not_sent_yet_those_of_replaced_rows_are_older_and_go() -> None:
+    streams, found = Streams(limit=1), Change("<hx-partial>a</hx-partial>", {"a"})
+    with streams.connect("paper") as client:
+        streams.patch("paper", "part", {"a": {"pl": ("+1.00",)}, "b": {"pl": ("+2.00",)}})
+
+        streams.publish(["paper"], "part", html_frame("part", "1"), found)
+
+        assert client.take() == message(found.html) + json_frame("px", {"b": {"pl": ("+2.00",)}})
