@@ -10,6 +10,7 @@ import anyio
 from coldharbour.accounts import AccountContext
 from coldharbour.broker import BrokerRefused, CorporateAction, Priority
 from coldharbour.errors import NeedsOperator, Transient
+from coldharbour.sessions import NEW_YORK
 
 LOOK_BACK = timedelta(days=7)  # for one whose day is over and which the account does not show
 LOOK_AHEAD = timedelta(days=30)  # the broker may book it that long after its day
@@ -45,14 +46,20 @@ class Announcements:
         self._tried_s: float | None = None
         self._failing = False
 
-    def is_known(self, symbols: Collection[str], today: date) -> bool:
-        """Say whether the broker was asked about all of these symbols today."""
-        return not self._unknown(symbols, today)
+    @property
+    def today(self) -> date:
+        """The day in New York."""
+        return self._ctx.clock.now().astimezone(NEW_YORK).date()
 
-    async def learn(self, symbols: Collection[str], today: date) -> bool:
+    def is_known(self, symbols: Collection[str]) -> bool:
+        """Say whether the broker was asked about all of these symbols today."""
+        return not self._unknown(symbols, self.today)
+
+    async def learn(self, symbols: Collection[str]) -> bool:
         """Ask about the symbols that were not asked of today; say whether anything was learned."""
         async with self._turn:
-            unknown, now_s = self._unknown(symbols, today), self._ctx.clock.monotonic()
+            today, now_s = self.today, self._ctx.clock.monotonic()
+            unknown = self._unknown(symbols, today)
             has_just_failed = self._failing and self._tried_s is not None and now_s - self._tried_s < RETRY_S
             if not unknown or has_just_failed:
                 return False
@@ -68,10 +75,9 @@ class Announcements:
                 self._known[symbol] = [action for action in found if action.symbol == symbol]
             return True
 
-    def frozen(
-        self, symbols: Iterable[str], today: date, following: date, booked: Mapping[str, date]
-    ) -> dict[str, str]:
-        """Return why symbols are frozen, those alone that are."""
+    def frozen(self, symbols: Iterable[str], following: date, booked: Mapping[str, date]) -> dict[str, str]:
+        """Return why symbols are frozen, those alone that are. following, booked: as in `freezing`, by symbol."""
+        today = self.today
         reasons = {
             symbol: freezing(self._known[symbol], today, following, booked.get(symbol))
             if self._asked.get(symbol) == today

@@ -7,7 +7,7 @@ and how a stop is moved is decided elsewhere (`breakeven`, `holds`, `mover`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -25,17 +25,15 @@ from coldharbour.risk import store as audit
 from coldharbour.risk.announced import Announcements
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.breakeven import decide_breakeven
-from coldharbour.risk.flattening import store as flattens
-from coldharbour.risk.holds import ACCOUNT_WINDOW, Circumstances, Limits, held_back, kept_back
-from coldharbour.risk.intents import store as intents
-from coldharbour.risk.lots import store as lots_store
+from coldharbour.risk.circumstances import circumstances_of
+from coldharbour.risk.holds import Circumstances, Limits, held_back, kept_back
 from coldharbour.risk.lots.breakouts import Breakouts
 from coldharbour.risk.lots.sources import LotSources
 from coldharbour.risk.lots.watched import WatchedLot, WatchedLots
 from coldharbour.risk.model import BreakevenRule, Decision, MarketView, Reason
 from coldharbour.risk.mover import StopMover
 from coldharbour.risk.notices import tell_evaluated, tell_flags
-from coldharbour.sessions import NEW_YORK, Phase, Schedule
+from coldharbour.sessions import Phase, Schedule
 
 PATIENCE_S = 20.0  # for what an earlier process left unsettled, before anything new is decided
 KEPT_PATIENCE_S = 10.0  # for somebody who keeps the open trades, before they are worked out here
@@ -171,7 +169,7 @@ class StopKeeper:
         acting = {decision.lot.parent_id for _, decision in decided if decision.action}
         if acting:
             self._weighed |= acting
-            around = await self._circumstances(self.ctx.clock.now())
+            around = await self._circumstances()
             decided = [(watched, held_back(decision, self.limits, around)) for watched, decision in decided]
             self._alarm([decision for _, decision in decided])
         for watched, decision in decided:
@@ -193,7 +191,7 @@ class StopKeeper:
             return None
         decision = self._decide(watched, is_asked=True)
         if decision.action is not None:
-            decision = held_back(decision, self.limits, await self._circumstances(self.ctx.clock.now()))
+            decision = held_back(decision, self.limits, await self._circumstances())
         if decision.action is None:
             await self._record([decision])
         else:
@@ -232,19 +230,8 @@ class StopKeeper:
 
         self._tasks.start_soon(do)
 
-    async def _circumstances(self, now: datetime) -> Circumstances:
-        today = self._today()
-        midnight = datetime.combine(today, time(), NEW_YORK)
-        async with self.ctx.db.transaction() as conn:
-            moves = await lots_store.share_moves(conn, self.slug, today, midnight)
-            attempts = await intents.attempts(conn, self.slug, min(midnight, now - ACCOUNT_WINDOW))
-            flattening = await flattens.under_way(conn, self.slug)
-        booked = {move.symbol: move.day for move in moves}
-        news = {move.symbol: f"{move.kind} of {move.symbol} on {move.day}" for move in moves if move.is_news}
-        frozen = self._announced.frozen(self.lots.symbols, today, self._following(), booked) | news
-        return Circumstances(
-            now=now, session_since=midnight, frozen=frozen, attempts=attempts, flattening=flattening
-        )  # fmt: skip
+    async def _circumstances(self) -> Circumstances:
+        return await circumstances_of(self.ctx, self._announced, self.lots.symbols, self.watch.sessions)
 
     def _alarm(self, decisions: Sequence[Decision]) -> None:
         """Tell once that moves are held back because too many failed."""
@@ -289,21 +276,12 @@ class StopKeeper:
 
     async def _learn_actions(self) -> None:
         """Ask what is announced, and decide anew with what is learned."""
-        if await self._announced.learn(self.lots.symbols, self._today()):
+        if await self._announced.learn(self.lots.symbols):
             self._is_due = True
             self._behind.set()
 
     async def _are_actions_known(self) -> bool:
-        return self._announced.is_known(self.lots.symbols, self._today())
-
-    def _today(self) -> date:
-        return self.ctx.clock.now().astimezone(NEW_YORK).date()
-
-    def _following(self) -> date:
-        """Return the day of the session after today's; a week ahead where the calendar does not know it."""
-        today = self._today()
-        session = self.watch.sessions.after(today)
-        return session.session_date if session else today + timedelta(days=7)
+        return self._announced.is_known(self.lots.symbols)
 
     async def _is_settled(self) -> bool:
         return not self.mover.busy
