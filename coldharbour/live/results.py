@@ -125,6 +125,8 @@ def _initial_stop(legs: Iterable[Leg], splits: Iterable[Split]) -> Decimal | Non
 def _splits(book: SymbolBook, start: int, stop: int) -> tuple[Split, ...]:
     """Return the splits of a symbol from one step to another, in order."""
     splits, steps = book.tape.splits, book.tape.steps
+    if not splits:  # every row asks
+        return ()
     return tuple(Split(steps[place].at, *splits[place]) for place in sorted(splits) if start <= place < stop)
 
 

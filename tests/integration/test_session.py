@@ -1,7 +1,8 @@
 """A whole trading day, accelerated: whatever happens in it, the product says at every minute what the broker knows.
 
 Some minutes are compared while it lasts, one at least every two hours, and the whole curve at its end.
-`SOAK_EVERY_MIN=1 python -m pytest tests/integration/test_session.py` compares every minute while it lasts.
+`SOAK_EVERY_MIN=1 python -m pytest tests/integration/test_session.py` compares every minute while it lasts, which takes
+a quarter of an hour; `SOAK_DAY=2025-11-28` makes it a day that closes at one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import pytest
 from coldharbour_plugins.simulator.bookings import Booking
 from fakes.session import INGEST, MANAGE, MINUTE, Session, at, session
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600 if "SOAK_EVERY_MIN" in os.environ else 300)]
 
 Plan = Mapping[datetime, Callable[[Session], None]]
 
-DAY = date(2025, 11, 24)
+DAY = date.fromisoformat(os.environ.get("SOAK_DAY", "2025-11-24"))
 EVERY = timedelta(minutes=int(os.environ.get("SOAK_EVERY_MIN", "120")))
 
 

@@ -57,6 +57,16 @@ class TestDays:
         assert self.days.closed_through(NOW + SETTLE - timedelta(seconds=1), SETTLE) == FRIDAY
         assert self.days.closed_through(NOW + SETTLE, SETTLE) == NEXT_MONDAY
 
+    def test_a_half_day_has_closed_after_its_own_close_and_its_evening_still_belongs_to_it(self) -> None:
+        half_day = session_of(NEXT_MONDAY, time(9, 30), time(13))
+        days = Days(MONDAY, WEEK, (session_of(FRIDAY, time(9, 30), time(16)), half_day))
+        one_o_clock = NOW - timedelta(hours=3)
+
+        assert days.closed_through(one_o_clock + SETTLE - timedelta(seconds=1), SETTLE) == FRIDAY
+        assert days.closed_through(one_o_clock + SETTLE, SETTLE) == NEXT_MONDAY
+        assert days.begun(NOW) == half_day
+        assert half_day.post_close_utc == NOW + timedelta(hours=4)
+
     def test_a_session_has_begun_with_its_pre_market(self) -> None:
         begun = self.days.begun(datetime(2026, 10, 12, 7, 59, tzinfo=UTC))
 
