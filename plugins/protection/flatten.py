@@ -23,8 +23,8 @@ class FlattenSettings(BaseModel, frozen=True, extra="forbid"):
     max_minute_age_s: float = Field(
         180, gt=0, description="Seconds after which the newest look at the day's loss lets nothing begin."
     )
-    max_price_age_s: float = Field(
-        900, gt=0, description="Seconds after which a symbol's last trade is too old to close it."
+    max_quiet_s: float = Field(
+        120, gt=0, description="Seconds without a trade after which a symbol may be halted and is not closed."
     )
     max_jump_pct: Decimal = Field(
         Decimal(10), gt=0, description="Percent by which a price may differ from the broker's own."
@@ -38,7 +38,7 @@ async def flatten(ctx: AccountContext, cfg: FlattenSettings) -> float | None:
         is_dry_run=cfg.dry_run or not ctx.destination.armed,
         kill_file=cfg.kill_file,
         prices=BreakevenRule(
-            max_silence_s=ctx.prices.max_silence_s, max_price_age_s=cfg.max_price_age_s, max_jump_pct=cfg.max_jump_pct
+            max_silence_s=ctx.prices.max_silence_s, max_quiet_s=cfg.max_quiet_s, max_jump_pct=cfg.max_jump_pct
         ),
         max_minute_age=timedelta(seconds=cfg.max_minute_age_s),
         alarm_after=timedelta(seconds=cfg.alarm_after_s),

@@ -90,10 +90,11 @@ class Flattener:
         return None
 
     async def _imagined(self, run: Run, targets: Sequence[Target]) -> list[Target] | None:
-        """Return what would become of each target; None while there is still time for a price that is missing."""
+        """Return what would become of each target; None while a process that has just begun lacks prices."""
         sight = await self._lookout.look([each.symbol for each in targets], [])
         scenes, around = await self._surroundings.scenes(run, targets, [], sight)
-        if any(scene.price_problem for scene in scenes) and around.now - run.latched_at < self._rules.alarm_after:
+        is_early = around.now - run.latched_at < self._rules.alarm_after
+        if is_early and self._surroundings.lacks_price(each.symbol for each in targets):
             return None
         around = replace(around, kept_back="")
         return [

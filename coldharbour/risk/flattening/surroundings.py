@@ -5,7 +5,7 @@ Reads, and judges prices by the rule for all prices; decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection
@@ -19,7 +19,7 @@ from coldharbour.risk.flattening import store
 from coldharbour.risk.flattening.decision import client_order_id
 from coldharbour.risk.flattening.model import Around, Request, Rules, Run, Scene, Sight, Target
 from coldharbour.risk.model import MarketView
-from coldharbour.risk.prices import price_problem
+from coldharbour.risk.prices import price_problem, quiet_problem
 from coldharbour.sessions import MarketSession, Phase, Schedule
 
 
@@ -54,6 +54,11 @@ class Surroundings:
     def learn(self, position: Position) -> None:
         """Take over a newer look at a position: its price is the second source."""
         self._positions[position.symbol] = position
+
+    def lacks_price(self, symbols: Iterable[str]) -> bool:
+        """Return whether the feed has brought nothing yet, or there never was a price of one of these."""
+        prices = self._ctx.prices
+        return prices.heard_at is None or any(prices.last(symbol) is None for symbol in symbols)
 
     def why_not(self, symbol: str) -> str:
         """Return why nothing may be sent for a symbol at this very moment, "" if it may."""
@@ -92,7 +97,7 @@ class Surroundings:
             price=last.price if last else None, traded_at=last.at if last else None,
             last_trade=position.current_price if position else None,
         )  # fmt: skip
-        return price_problem(market, self._rules.prices)
+        return price_problem(market, self._rules.prices) or quiet_problem(market, self._rules.prices)
 
     def _kept_back(self) -> str:
         if self._rules.is_dry_run:
