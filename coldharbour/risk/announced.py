@@ -6,15 +6,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
 import anyio
+import structlog
 
-from coldharbour.accounts import AccountContext
-from coldharbour.broker import BrokerRefused, CorporateAction, Priority
-from coldharbour.errors import NeedsOperator, Transient
+from coldharbour.broker import Broker, BrokerRefused, CorporateAction, Priority
+from coldharbour.clock import Clock
+from coldharbour.errors import Transient
 from coldharbour.sessions import NEW_YORK
 
 LOOK_BACK = timedelta(days=7)  # for one whose day is over and which the account does not show
 LOOK_AHEAD = timedelta(days=30)  # the broker may book it that long after its day
 RETRY_S = 60.0
+
+log = structlog.get_logger(__name__)
 
 
 def freezing(actions: Iterable[CorporateAction], today: date, following: date, booked: date | None) -> str:
@@ -39,8 +42,8 @@ class Announcements:
     the question goes by its activities alone.
     """
 
-    def __init__(self, ctx: AccountContext) -> None:
-        self._ctx, self._turn = ctx, anyio.Lock()
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker, self._clock, self._turn = broker, clock, anyio.Lock()
         self._asked: dict[str, date] = {}
         self._known: dict[str, list[CorporateAction]] = {}
         self._tried_s: float | None = None
@@ -49,7 +52,7 @@ class Announcements:
     @property
     def today(self) -> date:
         """The day in New York."""
-        return self._ctx.clock.now().astimezone(NEW_YORK).date()
+        return self._clock.now().astimezone(NEW_YORK).date()
 
     def is_known(self, symbols: Collection[str]) -> bool:
         """Say whether the broker was asked about all of these symbols today."""
@@ -58,7 +61,7 @@ class Announcements:
     async def learn(self, symbols: Collection[str]) -> bool:
         """Ask about the symbols that were not asked of today; say whether anything was learned."""
         async with self._turn:
-            today, now_s = self.today, self._ctx.clock.monotonic()
+            today, now_s = self.today, self._clock.monotonic()
             unknown = self._unknown(symbols, today)
             has_just_failed = self._failing and self._tried_s is not None and now_s - self._tried_s < RETRY_S
             if not unknown or has_just_failed:
@@ -88,13 +91,11 @@ class Announcements:
 
     async def _ask(self, symbols: Sequence[str], today: date) -> Sequence[CorporateAction]:
         try:
-            return await self._ctx.broker.corporate_actions(
+            return await self._broker.corporate_actions(
                 symbols, today - LOOK_BACK, today + LOOK_AHEAD, priority=Priority.HEAL
             )
-        except BrokerRefused as error:
-            if isinstance(error, NeedsOperator):
-                raise
-            self._ctx.log.warning("announcements.refused", error=str(error), symbols=len(symbols))
+        except BrokerRefused as error:  # keys that the trading API takes may still have no right to this
+            log.warning("announcements.refused", error=str(error), symbols=len(symbols))
             return ()
 
     def _unknown(self, symbols: Collection[str], today: date) -> list[str]:
@@ -102,7 +103,7 @@ class Announcements:
 
     def _note(self, error: str) -> None:
         if error and not self._failing:
-            self._ctx.log.warning("announcements.unknown", error=error)
+            log.warning("announcements.unknown", error=error)
         elif self._failing and not error:
-            self._ctx.log.info("announcements.known_again")
+            log.info("announcements.known_again")
         self._failing = bool(error)

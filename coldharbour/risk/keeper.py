@@ -65,7 +65,7 @@ class StopKeeper:
         self.sources = LotSources(ctx, Breakouts(ctx.market_db, rule.trigger_r))
         self._within = timedelta(seconds=MISSED_BEATS * interval_s)
         self.mover = StopMover(ctx, rule, within=self._within, concurrency=concurrency)
-        self._announced = Announcements(ctx)
+        self._announced = Announcements(ctx.broker, ctx.clock)
         self._substitutes = Substitutes(ctx.prices, ctx.market_db, ctx.broker)
         self._interval_s, self._keep = interval_s, timedelta(days=keep_routine_days)
         self._tasks = tasks

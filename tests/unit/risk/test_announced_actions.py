@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
+from random import Random
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
-from coldharbour.broker import CorporateAction
-from coldharbour.risk.announced import freezing
+from coldharbour.broker import Broker, CorporateAction
+from coldharbour.clock import VirtualClock
+from coldharbour.risk.announced import Announcements, freezing
 
 FRIDAY, MONDAY = date(2026, 10, 9), date(2026, 10, 12)
 
@@ -34,3 +38,27 @@ def test_it_freezes_from_the_session_before_until_the_account_shows_it(
     found = freezing([action], FRIDAY, MONDAY, booked)
 
     assert found == (f"forward_splits of KO announced for {day}" if is_frozen else "")
+
+
+@pytest.mark.anyio
+async def test_until_the_broker_answers_a_symbol_is_frozen_and_refused_it_goes_by_its_activities() -> None:
+    clock, asked = VirtualClock(datetime(2026, 10, 9, 15, 0, tzinfo=UTC)), list[str]()
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["symbols"])
+        return httpx.Response(403, json={"message": "forbidden."})
+
+    url = "https://data.alpaca.markets"
+    async with Broker(
+        base_url=url, data_url=url, key_id="PKTEST", secret=SecretStr("secret"), clock=clock, random=Random(1),
+        slug="paper", transport=httpx.MockTransport(refuse),
+    ) as broker:  # fmt: skip
+        announced = Announcements(broker, clock)
+        before = announced.frozen(["KO"], MONDAY, {})
+        learned = [await announced.learn(["KO"]), await announced.learn(["KO"])]
+        after = announced.frozen(["KO"], MONDAY, {})
+        clock.advance(24 * 3600)
+
+        assert before == {"KO": "the broker has not said yet whether shares of KO change"}
+        assert (learned, after, asked) == ([True, False], {}, ["KO"])
+        assert not announced.is_known(["KO"])
