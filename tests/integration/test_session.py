@@ -1,8 +1,8 @@
 """A whole trading day, accelerated: whatever happens in it, the product says at every minute what the broker knows.
 
 Some minutes are compared while it lasts, one at least every two hours, and the whole curve at its end.
-`SOAK_EVERY_MIN=1 python -m pytest tests/integration/test_session.py` compares every minute while it lasts, for some five
-minutes; `SOAK_DAY=2025-11-28` makes it a day that closes at one.
+`SOAK_EVERY_MIN=1 python -m pytest tests/integration/test_session.py` compares every minute while it lasts, for some
+five minutes; `SOAK_DAY=2025-11-28` makes it a day that closes at one.
 """
 
 from __future__ import annotations
