@@ -327,6 +327,8 @@ async def change_keepers(here: Yard, changes: int, random: Random) -> list[str]:
     await here.until("select from accounts.worker_status where kind = 'breakeven' and state = 'ready'")
     kinds, touches = Counter[str](), sorted(here.triggers.items(), key=lambda item: (item[0][1], item[0][0]))
     for (symbol, level), price in touches[:changes]:
+        while sum(keeper.poll() is None for keeper in here.keepers) < 2:  # its watchdog ends one that was frozen long
+            here.start()
         [now] = await here.select(holder)
         epochs[now["epoch"]] = now["acquired_at"]
         here.broker.market.pin(symbol, price)
