@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from coldharbour.broker.model import Order
 from coldharbour.live.model import ZERO
 from coldharbour.risk.flattening.model import (
     ENDED,
@@ -182,7 +181,11 @@ def _cancels(scene: Scene, around: Around) -> list[Step]:
         elif tried and _is_recent(tried[-1], around.now):
             waits.append(f"{order.id} is canceled again soon: {tried[-1].reason}")
         else:
-            steps.append(Cancel(scene.target.symbol, order.id, f"cancel {describe(order)}: it holds shares"))
+            steps.append(
+                Cancel(
+                    scene.target.symbol, order.id, f"cancel the {order.side} {order.type} {order.id}: it holds shares"
+                )
+            )
     return steps or [_wait(scene, "; ".join(waits))]
 
 
@@ -196,11 +199,6 @@ def would(scene: Scene, around: Around) -> str:
     if any(isinstance(step, Close) for step in steps):
         return f"would {side} {plain(abs(scene.held))} at market"
     return f"would not act: {steps[0].reason}"
-
-
-def describe(order: Order) -> str:
-    """Return an order in words."""
-    return f"the {order.side} {order.type} {order.id}"
 
 
 def next_attempt(requests: Sequence[Request], kind: Kind, name: str) -> int:

@@ -152,14 +152,13 @@ class Sight:
 class Scene:
     """All that is known of one target at one moment.
 
-    name: of its closing order. held: shares now, below zero for a short, 0 when flat. available: of these, what no
-    order reserves, None where the broker does not say. orders: of the symbol, live, without the closing one. closing:
+    held: shares now, below zero for a short, 0 when flat. available: of these, what no order reserves, None where the
+    broker does not say. orders: of the symbol, live, without the closing one. closing:
     the closing order as the broker shows it, None if it knows none. stop_move: the stop move of the symbol whose
     outcome is not known, "" without one. price_problem: why nothing may be decided by its price, None if it is good.
     """
 
     target: Target
-    name: str
     held: Decimal
     available: Decimal | None
     orders: tuple[Order, ...]

@@ -69,16 +69,15 @@ class Surroundings:
     def _scene(
         self, run: Run, target: Target, requests: Sequence[Request], sight: Sight, stops: dict[str, str]
     ) -> Scene:
-        symbol, name = target.symbol, client_order_id(run, target.symbol)
+        symbol = target.symbol
         position = sight.positions.get(symbol)
         free = position.qty_available if position else None
         return Scene(
             target=target,
-            name=name,
             held=position.signed_qty if position else ZERO,
             available=None if free is None else abs(free),
             orders=tuple(order for order in sight.orders.values() if order.symbol == symbol),
-            closing=sight.closings.get(name),
+            closing=sight.closings.get(client_order_id(run, symbol)),
             requests=tuple(each for each in requests if each.symbol == symbol),
             stop_move=stops.get(symbol, ""),
             price_problem=self._price_problem(symbol),

@@ -69,7 +69,7 @@ def request(kind: Kind, state: RequestState, **changes: Any) -> Request:
 def scene(**changes: Any) -> Scene:
     """Return ten shares that nothing holds back, unless it says otherwise."""
     values: dict[str, Any] = {
-        "target": TARGET, "name": NAME, "held": Decimal(10), "available": Decimal(10), "orders": (), "closing": None,
+        "target": TARGET, "held": Decimal(10), "available": Decimal(10), "orders": (), "closing": None,
         "requests": (), "stop_move": "", "price_problem": None,
     }  # fmt: skip
     return Scene(**(values | changes))
