@@ -109,7 +109,7 @@ def _by_closing(scene: Scene) -> Step | None:
     filled = order.filled_qty or ZERO
     if order.status == "filled":
         price = "" if order.filled_avg_price is None else f" at {plain(order.filled_avg_price)}"
-        return _finish(scene, TargetState.CLOSED, f"closed: {order.side} {plain(filled)}{price}")
+        return _finish(scene, TargetState.CLOSED, f"{order.side} {plain(filled)}{price}")
     if order.status not in ENDED:
         return _wait(scene, f"the closing order is {order.status}, {_of(filled, order.qty)} filled")
     if scene.held == ZERO:
