@@ -244,16 +244,19 @@ class Session:
         return found | {name: found[name] and round(found[name], 2) for name in ("equity", "cash", "deposit")}
 
     def _figures(self, minute: datetime) -> Row:
-        """Return what the tables should say; outside a session there is no such minute, and no row of the day yet."""
+        """Return what the tables should say; outside a session there is no such minute, and no row of the day yet.
+
+        The minute's equity is that of its end. Everything else is of now: what fills at the bell, fills a moment later.
+        """
         if self.broker.sessions.extended_at(nanoseconds(minute)) is None:
             return {"equity": None, "complete": None}
-        held = self.account.minutes[nanoseconds(minute)]
+        ended, now = self.account.minutes[nanoseconds(minute)], self.account.holdings()
         return {
-            "positions": {symbol: plain(qty) for symbol, qty in held.quantities.items()},
-            "equity": round(held.equity, 2),
+            "positions": {symbol: plain(qty) for symbol, qty in now.quantities.items()},
+            "equity": round(ended.equity, 2),
             "complete": True,
-            "cash": round(held.cash, 2),
-            "deposit": round(held.equity, 2),
+            "cash": round(now.cash, 2),
+            "deposit": round(now.equity, 2),
         }
 
     async def curve_differences(self, day: date) -> dict[datetime, tuple[object, Decimal]]:
