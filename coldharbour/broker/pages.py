@@ -22,7 +22,7 @@ Row = TypeVar("Row")
 FetchOrders = Callable[[datetime | None, str | None], Coroutine[None, None, list[bytes]]]
 FetchActivities = Callable[[str | None], Coroutine[None, None, list[bytes]]]
 
-SLICE = 25  # rows read at a time: whoever else wants the event loop waits for so many at most
+SLICE = 5  # rows read at a time: a writer that waits for the event loop is served after so many at most
 
 
 class OrdersPage(msgspec.Struct, frozen=True, kw_only=True):

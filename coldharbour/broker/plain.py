@@ -15,6 +15,8 @@ import msgspec
 
 Slices = list[msgspec.Raw] | None  # nested rows, each to be read from its own exact text
 
+UTC_ONLY = {dt.UTC}
+
 _TIE = re.compile(rb"\.\d{6}50*\D")  # a stamp half-way between two microseconds, which msgspec always rounds up
 
 
@@ -44,8 +46,8 @@ class PlainText:
             row = self._json.decode(raw)
         except msgspec.ValidationError:
             return None
-        is_finite = all(map(Decimal.is_finite, filter(None, self._numbers(row))))
-        if not is_finite or not all(map(_is_utc, filter(None, self._moments(row)))):
+        zones = {moment.tzinfo for moment in self._moments(row) if moment is not None}
+        if zones - UTC_ONLY or not all(map(Decimal.is_finite, filter(None, self._numbers(row)))):
             return None
         return dict(zip(self._names, msgspec.structs.astuple(row), strict=True))
 
@@ -64,7 +66,3 @@ def _strict(field: msgspec.structs.FieldInfo) -> Any:
     else:
         return field.type
     return only if field.required else only | None
-
-
-def _is_utc(moment: dt.datetime) -> bool:
-    return moment.tzinfo is dt.UTC

@@ -77,6 +77,8 @@ class _Chains:
 
     def name(self, order_id: str) -> str:
         """Return the name of the chain that an order is in: its own id where it stands alone."""
+        if order_id not in self._above:
+            return order_id
         way: list[str] = []
         while (above := self._above.get(order_id)) is not None:
             way.append(order_id)

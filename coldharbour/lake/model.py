@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 
@@ -208,10 +209,10 @@ def order_row(order: Order, source: Source, parent_id: str | None = None) -> Ord
         canceled_at=order.canceled_at,
         failed_at=order.failed_at,
         replaced_at=order.replaced_at,
-        legs_updated_at=max(_leg_updates(order), default=None),
+        legs_updated_at=max(_leg_updates(order)) if order.legs else None,
         source=source,
         parent_id=parent_id,
-        legs=tuple(sorted(_known_uuid(leg.id) for leg in order.legs)),
+        legs=tuple(sorted([_known_uuid(leg.id) for leg in order.legs])),
         raw_json=_storable(order.raw),
     )
 
@@ -287,6 +288,7 @@ def _uuid(text: str | None) -> str | None:
     return None if text is None else _known_uuid(text)
 
 
+@lru_cache(maxsize=4096)  # an order's id comes again in its parent, its legs and its fills
 def _known_uuid(text: str) -> str:
     if USUAL_UUID.fullmatch(text):
         return text
