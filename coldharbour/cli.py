@@ -165,8 +165,7 @@ def db_upgrade(config: Path) -> None:
 
     async def upgrade() -> list[str]:
         async with databases.conninfo_of(loaded.configuration.settings.database) as conninfo:
-            slugs = [destination.slug for destination in loaded.configuration.destinations]
-            return await anyio.to_thread.run_sync(schema.upgrade, conninfo, loaded.registry.migrations, slugs)
+            return await databases.bring_up_to_date(conninfo, loaded.configuration, loaded.registry)
 
     applied = loaded.run(upgrade)
     click.echo(f"applied {', '.join(applied)}" if applied else "nothing to apply")

@@ -37,7 +37,7 @@ async def market_database(settings: DatabaseSettings, first: Database, clock: Cl
         yield market
 
 
-async def bring_up_to_date(conninfo: str, configuration: Configuration, registry: Registry) -> None:
-    """Apply the migrations and make the partitions of every destination."""
+async def bring_up_to_date(conninfo: str, configuration: Configuration, registry: Registry) -> list[str]:
+    """Apply the migrations and make the partitions of every destination; return the migrations that were missing."""
     slugs = [destination.slug for destination in configuration.destinations]
-    await anyio.to_thread.run_sync(schema.upgrade, conninfo, registry.migrations, slugs)
+    return await anyio.to_thread.run_sync(schema.upgrade, conninfo, registry.migrations, slugs)

@@ -80,7 +80,7 @@ def to_utc(text: object) -> dt.datetime:
 
 @lru_cache(maxsize=1024)  # an order repeats its stamps, and so do its legs
 def _moment(text: str) -> dt.datetime:
-    moment = dt.datetime.fromisoformat(text)  # cuts beyond the microsecond
+    moment = dt.datetime.fromisoformat(text.upper())  # cuts beyond the microsecond
     if moment.tzinfo is None:
         raise ValueError(f"a timestamp without an offset: {text!r}")
     if beyond := _BEYOND_MICROSECONDS.search(text):

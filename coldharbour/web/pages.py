@@ -17,6 +17,7 @@ from coldharbour.web.board import OVERVIEW, Board
 from coldharbour.web.contexts import Account
 
 BROWSE_LIMIT_S = 5.0
+MOST_PAGES = 1_000_000  # of a panel; no table is longer
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
@@ -66,7 +67,7 @@ async def panel_page(
     board: Board = state.board
     account = _account(board, slug)
     panel = next((panel for panel in board.panels if panel.key == key), None)
-    if panel is None or panel.browse is None or page < 1:
+    if panel is None or panel.browse is None or not 1 <= page <= MOST_PAGES:
         raise NotFoundException
     async with board.ctx.db.transaction(timeout_s=BROWSE_LIMIT_S) as conn:
         context = await panel.browse(conn, slug, page, day)

@@ -83,10 +83,12 @@ def _runs(after: Pieces, kept: Collection[str]) -> Iterable[list[str]]:
 
 
 def _insertion(after: Pieces, run: list[str]) -> str | None:
-    """Return new rows to be put below the row that is above them, or above the one below; None where neither is."""
+    """Return new rows to be put below the row that is above them, or above the one below; None if neither will do."""
     [rows] = [rows for rows in after.rows if run[0] in rows]
     html = "".join(after.pieces[name] for name in run)
     first, last = rows.index(run[0]), rows.index(run[-1])
-    if first > 0:
+    if first > 0 and PLAIN.fullmatch(rows[first - 1]):
         return partial(rows[first - 1], html, "afterend")
-    return partial(rows[last + 1], html, "beforebegin") if last + 1 < len(rows) else None
+    if last + 1 < len(rows) and PLAIN.fullmatch(rows[last + 1]):
+        return partial(rows[last + 1], html, "beforebegin")
+    return None

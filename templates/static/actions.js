@@ -52,8 +52,14 @@
   }
 
   dialog.addEventListener("submit", onSubmit);
+  function isBeside({ clientX: x, clientY: y }) {
+    const box = dialog.getBoundingClientRect();
+    return x < box.left || x > box.right || y < box.top || y > box.bottom;
+  }
+
   dialog.addEventListener("click", (event) => {
-    if (event.target !== dialog && !event.target.closest(".way-back")) return;
+    const isLeft = event.target === dialog ? isBeside(event) : event.target.closest(".way-back");
+    if (!isLeft) return;
     event.preventDefault(); // the page is still there
     dialog.close();
   });

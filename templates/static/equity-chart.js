@@ -123,13 +123,18 @@ class EquityChart extends HTMLElement {
     this.tradesButton = this.#button("Trades", () => this.#toggleTrades());
     this.values = document.createElement("output");
     this.values.className = "chart-values num";
+    this.values.setAttribute("aria-live", "off"); // read out for the keys alone: figures come by themselves
     bar.append(windows, this.tradesButton, this.values);
     this.canvas = document.createElement("div");
     this.canvas.className = "chart-canvas";
     this.canvas.setAttribute("role", "img");
     this.canvas.tabIndex = 0;
     this.canvas.addEventListener("keydown", (event) => this.#onKey(event));
-    this.canvas.addEventListener("blur", () => this.#point(undefined));
+    this.canvas.addEventListener("focus", () => this.values.setAttribute("aria-live", "polite"));
+    this.canvas.addEventListener("blur", () => {
+      this.values.setAttribute("aria-live", "off");
+      this.#point(undefined);
+    });
     this.replaceChildren(bar, this.canvas);
     this.#describe();
     this.#press();
@@ -170,6 +175,7 @@ class EquityChart extends HTMLElement {
     const times = [...this.#shown.keys()];
     const at = this.#pointed === undefined ? times.length : times.indexOf(this.#pointed);
     const next = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 20, PageDown: at + 20, Home: 0, End: times.length - 1 }[event.key];
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     if (event.key === "Escape") return this.#point(undefined);
     if (next === undefined || !times.length) return;
     event.preventDefault();
@@ -240,6 +246,7 @@ class EquityChart extends HTMLElement {
     const points = this.#mode === "Day" ? minutePoints(answer) : dailyPoints(answer, DAYS[this.#mode]);
     this.#shown = new Map(points.map((point) => [point.time, point]));
     this.chart.timeScale().applyOptions({ timeVisible: this.#mode === "Day", secondsVisible: false });
+    const pointed = this.#pointed;
     this.curve.setData(points.map(({ time, value }) => ({ time, value })));
     this.depth.setData(points.map(({ time, drawdown }) => ({ time, value: drawdown })));
     const bars = blindBars(points, gaps, this.colours.blind);
@@ -250,7 +257,7 @@ class EquityChart extends HTMLElement {
     this.#count(marked, bars);
     if (fit) this.chart.timeScale().fitContent();
     this.canvas.dataset.points = String(points.length);
-    this.#tell(undefined);
+    this.#point(this.#shown.has(pointed) ? pointed : undefined);
   }
 
   /* Says in words what the marks and bands are seen by. */

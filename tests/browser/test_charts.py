@@ -100,6 +100,8 @@ async def test_the_curve_is_drawn_in_its_windows_and_grows_without_a_reload(
         await page.keyboard.press("ArrowLeft")
         await page.keyboard.press("ArrowLeft")
         await expect(values).to_contain_text("2026-04-09  ·  1,980.00  ·  +17.86 %")
+        await page.keyboard.press("Control+Home")  # the browser's own, not the chart's
+        await expect(values).to_contain_text("2026-04-09")
         await page.keyboard.press("Home")
         await expect(values).to_contain_text("2026-03-11  ·  1,690.00")
         await page.keyboard.press("Escape")
@@ -111,8 +113,12 @@ async def test_the_curve_is_drawn_in_its_windows_and_grows_without_a_reload(
         await expect(values).to_contain_text("11:00 New York  ·  1,060.00  ·  +6.00 %")  # 60 gained on 1,000
 
         await page.get_by_role("button", name="All").click()
+        await expect(canvas).to_have_attribute("data-points", "100", timeout=LONG_MS)
+        await canvas.focus()
+        await page.keyboard.press("Home")
         await save_day(room, 100)
         await expect(canvas).to_have_attribute("data-points", "101", timeout=LONG_MS)
+        await expect(values).to_contain_text("2026-01-01")  # whoever reads by keys is not led away
         await page.get_by_text("Sessions as a table").click()
         newest = page.get_by_role("region", name="Newest sessions").locator("tbody tr")
         await expect(newest).to_have_count(25)

@@ -80,6 +80,21 @@ async def test_an_action_is_asked_and_confirmed_over_the_page_with_keys_alone(
     assert complaints == []
 
 
+async def test_a_click_beside_the_question_leaves_it_and_one_within_it_does_not(page: Page, closed: Room) -> None:
+    await log_in(page, closed)
+    await page.locator(f"#worker-{SLUG}-healing").get_by_role("link", name="Pause").click()
+    dialog = page.get_by_role("dialog", name="Pause healing?")
+    await expect(dialog).to_be_visible(timeout=EVENTUALLY_MS)
+    box = await dialog.bounding_box()
+    assert box
+
+    await page.mouse.click(box["x"] + 5, box["y"] + 50)  # in the margin beside its words
+    await expect(dialog).to_be_visible()
+    await page.mouse.click(box["x"] - 5, box["y"] + 50)
+
+    await expect(dialog).to_be_hidden()
+
+
 async def test_without_scripts_and_on_a_phone_it_works_from_the_login_to_a_confirmed_action(
     chromium: Browser, closed: Room
 ) -> None:

@@ -106,12 +106,13 @@ async def test_every_closing_has_a_page_and_there_are_no_others(database_url: st
     async with open_room(database_url, panels=register_panels()) as room, httpx.AsyncClient() as http:
         await write(room, CLOSING, SLUG)
         pages = [await http.get(f"{room.dashboard}panels/closed?page={number}") for number in (1, 2, 3)]
-        refused = [await http.get(f"{room.dashboard}{path}") for path in ("panels/closed?page=0", "panels/open")]
+        none = ("panels/closed?page=0", f"panels/closed?page={10**20}", "panels/open")
+        refused = [await http.get(f"{room.dashboard}{path}") for path in none]
 
     lots = [set(re.findall(r'id="closed-paper-(lot\d+)-exit"', page.text)) for page in pages]
     assert [len(found) for found in lots] == [300, 10, 0]
     assert lots[0] | lots[1] == {f"lot{n}" for n in range(1, 311)}
-    assert [answer.status_code for answer in refused] == [404, 404]
+    assert [answer.status_code for answer in refused] == [404, 404, 404]
 
 
 def test_two_results_that_differ_are_explained_by_the_cost_that_each_takes() -> None:

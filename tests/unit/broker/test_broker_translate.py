@@ -10,7 +10,7 @@ from fractions import Fraction
 import msgspec
 import pytest
 from broker_payloads import fill_json, order_fields, order_json
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coldharbour.broker import Malformed, to_utc, translate
@@ -125,6 +125,7 @@ WORDS = ["", "gtc", "\u00e9", None, 7]
         },
     )
 )
+@example({"updated_at": "2026-10-08t15:10:18z"})
 def test_an_order_means_the_same_whether_it_is_read_at_once_or_with_patience(changes: dict[str, object]) -> None:
     def meaning(raw: bytes) -> object:
         try:

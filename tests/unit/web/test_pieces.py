@@ -72,6 +72,8 @@ def test_what_cannot_be_told_in_pieces_is_sent_whole() -> None:
     assert sent(table({"a": "1"}), table({"a": "1"}).replace("<section>", "<section class='new'>")) is None
     assert sent(table({"a": "1", "b": "1"}), table({"b": "1", "a": "1"})) is None  # the order changed
     assert sent(table({"a": "1"}), table({"a": "1", "b c": "1"})) is None  # no selector finds such an id
+    assert sent(table({"a::1": "1"}), table({"a::1": "1", "b": "1"})) is None  # nor such a one to put a row beside
+    assert sent(table({"a::1": "1", "c": "1"}), table({"a::1": "1", "b": "1", "c": "1"})) == ["b"]  # beside the other
     nested = table({"a": "<table><tr><td></td></tr></table>"})
     assert sent(nested, nested.replace("<td></td>", "<td>1</td>")) is None
     assert sent(table(dict.fromkeys("abc", "1"), "." * 9000), table(dict.fromkeys("abc", "1"))) == ["note"]
