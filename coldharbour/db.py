@@ -49,6 +49,7 @@ NOTIFY = """
     select pg_notify(%s, payload), set_config('synchronous_commit', 'off', true) from unnest(%s::text[]) as payload
 """
 SWALLOWED = "a statement failed and its error was swallowed: use conn.transaction() around it"
+TOO_MUCH = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)  # however often it is tried
 STORAGE_STATES = {"53100": "its disk is full", "25006": "it is read-only"}  # PostgreSQL, appendix A
 
 log = structlog.get_logger(__name__)
@@ -220,7 +221,7 @@ class Database:
         """Return what a psycopg error means, None if it is the caller's own; after a death, forget the others."""
         if error.sqlstate in STORAGE_STATES:
             return StorageFull(STORAGE_STATES[error.sqlstate])
-        if not isinstance(error, psycopg.OperationalError):
+        if not isinstance(error, psycopg.OperationalError) or isinstance(error, TOO_MUCH):
             return None
         if _has_died(error):
             with anyio.CancelScope(shield=True):

@@ -21,7 +21,7 @@ from coldharbour.broker.model import Activity, Order
 from coldharbour.broker.translate import Malformed
 from coldharbour.clock import Clock
 from coldharbour.connect import one_line
-from coldharbour.db import Database, notify
+from coldharbour.db import TOO_MUCH, Database, notify
 from coldharbour.events import FillRecorded
 from coldharbour.lake import store
 from coldharbour.lake.changes import Recorded
@@ -36,7 +36,7 @@ NOTICE_BYTES = 7000  # PostgreSQL refuses payloads of 8000 bytes
 
 log = structlog.get_logger(__name__)
 
-POISON = (psycopg.DataError, psycopg.IntegrityError)  # PostgreSQL will not hold it, however often it is asked
+POISON = (psycopg.DataError, psycopg.IntegrityError, *TOO_MUCH)  # what PostgreSQL will never hold
 
 Unreadable = tuple[datetime, str, bytes]
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 from itertools import permutations, product
+from random import Random
 from uuid import UUID
 
 import anyio
@@ -40,7 +41,7 @@ from coldharbour.lake import store
 from coldharbour.lake.completeness import store as completeness
 from coldharbour.lake.completeness.store import Cursor
 from coldharbour.lake.model import harvest_order
-from coldharbour.lake.writer import ITEMS_AT_ONCE, Lake
+from coldharbour.lake.writer import COPIED_FROM, ITEMS_AT_ONCE, Lake
 
 pytestmark = pytest.mark.anyio
 
@@ -476,13 +477,17 @@ async def test_a_row_that_postgresql_cannot_hold_does_not_lose_the_others_of_its
         assert await completeness.cursor(conn, SLUG, "orders") == there
 
 
-async def test_an_activity_that_postgresql_cannot_hold_does_not_lose_its_page(lake: Lake) -> None:
-    bad = activity(cash_json("bad", net_amount="1e200000"))
+@pytest.mark.parametrize("length", [2, COPIED_FROM], ids=["upserted", "copied"])
+async def test_activities_that_postgresql_cannot_hold_do_not_lose_their_page(lake: Lake, length: int) -> None:
+    endless = Random(7).randbytes(3000).hex()  # no index takes such an id
+    bad = [activity(cash_json("bad", net_amount="1e200000")), activity(cash_json("bad", id=endless))]
+    good = [activity(cash_json(number)) for number in range(length)]
 
-    await lake.write_activities([activity(cash_json("good")), bad, activity(fill_json("e"))])
+    await lake.write_activities([*good, *bad, activity(fill_json("e"))])
 
-    assert {row["activity_type"] for row in await rows(lake, "raw_activities")} == {"DIV", "FILL"}
-    assert [bytes(row["raw"]) for row in await rows(lake, "quarantine")] == [bad.raw]
+    assert [row["activity_type"] for row in await rows(lake, "raw_activities")].count("DIV") == length
+    assert await count(lake, "raw_activities") == length + 1
+    assert [bytes(row["raw"]) for row in await rows(lake, "quarantine")] == [each.raw for each in bad]
 
 
 async def test_a_fill_without_what_makes_it_one_is_put_aside(lake: Lake) -> None:
