@@ -191,10 +191,6 @@ class Streams:
         finally:
             self._clients[page].discard(client)
 
-    def snapshot(self, page: str) -> bytes:
-        """Return the newest state of every part of a page, as a new stream would begin."""
-        return b"".join(self._newest[page].values())
-
     def close(self) -> None:
         """End every stream, and let none begin."""
         self._closed = True

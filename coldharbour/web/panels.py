@@ -43,7 +43,8 @@ class PanelReading:
         """Return what keeps it loaded."""
         topic = self._panel.topic
         channel = topic if topic == STATUS_CHANNEL else f"{topic}_{self._slug}"
-        poll_s = POLL_S if self._live is None else LIVE_POLL_S
+        is_told = self._live is not None and not self._board.ctx.configuration.settings.web.disable_sse
+        poll_s = LIVE_POLL_S if is_told else POLL_S  # cells reach streams alone
         return Follower(self._board.outage, self.read, (channel,), poll_s, self.skim)
 
     async def read(self) -> float:

@@ -27,7 +27,8 @@ async def sessions(conn: AsyncConnection, slug: str, page: int, day: date | None
 
 async def _read(conn: AsyncConnection, slug: str, rows: int, page: int, day: date | None) -> dict[str, Any]:
     found = await store.sessions(conn, slug, rows, rows * (page - 1), day)
-    return {"slug": slug, "curve": await store.curve(conn, slug), "sessions": found, "page": 0, "rows": rows}
+    curve = await store.curve(conn, slug)
+    return {"slug": slug, "curve": curve, "sessions": found, "page": 0, "rows": rows, "day": day}
 
 
 @hookimpl

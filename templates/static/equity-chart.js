@@ -85,6 +85,7 @@ class EquityChart extends HTMLElement {
   #answers = {};
   #shown = new Map(); // time -> point, for the line of values
   #pointed; // the time under the crosshair
+  #chosen; // the time that keys led to
   #latest = 0; // the newest request: an older answer is dropped
 
   connectedCallback() {
@@ -183,9 +184,17 @@ class EquityChart extends HTMLElement {
   }
 
   #point(time) {
+    this.#chosen = time;
     if (time === undefined) this.chart?.clearCrosshairPosition();
     else this.chart.setCrosshairPosition(this.#shown.get(time).value, time, this.curve);
     this.#tell(time);
+  }
+
+  /* When the curve grows the chart leaves the crosshair where it is on the screen; what keys led to is led after. */
+  #onMove({ time, sourceEvent }) {
+    if (sourceEvent) this.#chosen = undefined;
+    if (!this.#shown.has(this.#chosen)) this.#tell(time);
+    else if (time !== this.#chosen) this.#point(this.#chosen);
   }
 
   async #start() {
@@ -207,7 +216,7 @@ class EquityChart extends HTMLElement {
     this.markers = createSeriesMarkers(this.curve, []);
     this.chart.panes()[0].setStretchFactor(3);
     this.chart.panes()[1].setStretchFactor(1);
-    this.chart.subscribeCrosshairMove((move) => this.#tell(move.time));
+    this.chart.subscribeCrosshairMove((move) => this.#onMove(move));
     this.#paint();
     await this.#refresh(true);
   }
@@ -246,7 +255,6 @@ class EquityChart extends HTMLElement {
     const points = this.#mode === "Day" ? minutePoints(answer) : dailyPoints(answer, DAYS[this.#mode]);
     this.#shown = new Map(points.map((point) => [point.time, point]));
     this.chart.timeScale().applyOptions({ timeVisible: this.#mode === "Day", secondsVisible: false });
-    const pointed = this.#pointed;
     this.curve.setData(points.map(({ time, value }) => ({ time, value })));
     this.depth.setData(points.map(({ time, drawdown }) => ({ time, value: drawdown })));
     const bars = blindBars(points, gaps, this.colours.blind);
@@ -257,7 +265,8 @@ class EquityChart extends HTMLElement {
     this.#count(marked, bars);
     if (fit) this.chart.timeScale().fitContent();
     this.canvas.dataset.points = String(points.length);
-    this.#point(this.#shown.has(pointed) ? pointed : undefined);
+    if (this.#shown.has(this.#chosen)) this.#point(this.#chosen);
+    else this.#tell(this.#pointed);
   }
 
   /* Says in words what the marks and bands are seen by. */

@@ -127,5 +127,11 @@ async def test_the_curve_is_drawn_in_its_windows_and_grows_without_a_reload(
         await page.get_by_role("button", name="Dark").click()
         await expect(page.locator("html")).to_have_attribute("data-theme", "light")
         assert await painted(page) > 1_000
+        every, one = [
+            await (await page.request.get(f"{room.url}/{SLUG}/panels/equity{query}")).text()
+            for query in ("", "?day=2026-04-10")
+        ]
+        assert (every.count('<tr id="session-'), "page 1 of 1" in every) == (101, True)
+        assert (one.count('<tr id="session-'), "page 1 of 1" in one) == (1, False)
         await page.close()
     assert complaints == []

@@ -233,11 +233,16 @@ async def test_a_hidden_tab_holds_no_stream_and_catches_up_when_it_is_seen_again
 
 async def test_without_streams_the_page_polls(page: Page, database_url: str, complaints: list[str]) -> None:
     async with open_room(database_url, panels=PANELS, web=WebSettings(disable_sse=True)) as room:
-        await connected(page, room)
-
         await hold(room, ("KO", "100"))
+        await connected(page, room)
+        result = page.locator(f"#open-{SLUG}-ko [data-cell='pl']")
+        await expect(result).to_have_text("+100.00", timeout=15_000)
 
-        await expect(page.locator(f"#open-{SLUG}-ko")).to_be_visible(timeout=15_000)
+        async with room.db.transaction() as conn:
+            await conn.execute("update accounts.open_trades set mkt_px = 49, profit_loss = -100")
+        await notify(room.db, f"pos_channel_{SLUG}", told("KO", "49", "-100", "-50"))
+
+        await expect(result).to_have_text("−100.00", timeout=15_000)
         await expect(page.locator("#connection")).to_have_text("live")
         assert "coldharbour_sse_clients 0.0" in await (await page.request.get(f"{room.url}/metrics")).text()
     assert complaints == []
