@@ -35,6 +35,12 @@ class BrokerRefused(ColdHarbourError):
         self.extra, self.request_id = dict(extra or {}), request_id
         super().__init__(f"the broker refused: {message} (HTTP {status}, code {code})", hint=hint)
 
+    @property
+    def is_name_taken(self) -> bool:
+        """Whether the client_order_id was used before: an order of that name exists, whoever sent it."""
+        message = self.message.lower()
+        return self.status == 422 and "client_order_id" in message and "unique" in message
+
 
 class Refused(BrokerRefused):
     """A business refusal, such as a price off the tick or an order that cannot be replaced any more."""

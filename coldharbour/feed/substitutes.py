@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import psycopg
 import structlog
 
-from coldharbour.broker import Broker, BrokerRefused
+from coldharbour.broker import Broker, BrokerRefused, LatestTrade
 from coldharbour.connect import one_line
 from coldharbour.db import Database
 from coldharbour.errors import Transient
@@ -57,15 +57,23 @@ class Substitutes:
 
     async def _from_broker(self, symbols: Collection[str]) -> None:
         try:
-            trades = await self._broker.latest_trades(list(symbols), feed=self._feed)
+            trades = await self._latest_trades(list(symbols))
         except (Transient, BrokerRefused) as error:
-            if isinstance(error, BrokerRefused) and error.status == 403:
-                self._feed = FREE_FEED  # next time
             self._note(error)
             return
         self._note(None)
         for trade in trades.values():
             self._prices.seed(trade.symbol, trade.price, trade.at)
+
+    async def _latest_trades(self, symbols: Sequence[str]) -> Mapping[str, LatestTrade]:
+        """Ask the broker, and again at once where the account may read the free feed alone."""
+        try:
+            return await self._broker.latest_trades(symbols, feed=self._feed)
+        except BrokerRefused as error:
+            if error.status != 403 or self._feed is not None:
+                raise
+        self._feed = FREE_FEED
+        return await self._broker.latest_trades(symbols, feed=self._feed)
 
     def _note(self, error: Exception | None) -> None:
         if error is not None and not self._failing:

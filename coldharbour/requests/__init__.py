@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-import msgspec
 from psycopg import AsyncConnection
 
 from coldharbour.db import Database, notify
-from coldharbour.events import Event, OperatorAnswered, OperatorAsked
+from coldharbour.events import OperatorAnswered, OperatorAsked
+from coldharbour.journal import record
 from coldharbour.requests import store
 from coldharbour.requests.store import RequestRow
-from coldharbour.store import append_events
 
 TIME_LIMIT = timedelta(seconds=60)  # what a person asked for is not what they want a minute later
 ANSWER_LIMIT = timedelta(minutes=10)  # a taker that is silent for so long has ended
@@ -74,7 +73,7 @@ async def ask(
             at=now, request_id=request.id, worker=worker, action=action, asked_by=asked_by,
             parameters=", ".join(f"{key} {value}" for key, value in sorted(wanted.items())),
         )  # fmt: skip
-        await _record(conn, destination, asked)
+        await record(conn, destination, [asked])
     return request
 
 
@@ -97,7 +96,7 @@ async def settle(
         answered = OperatorAnswered(
             at=now, request_id=request.id, worker=request.worker, action=request.action, outcome=outcome, detail=detail
         )
-        await _record(conn, request.destination, answered)
+        await record(conn, request.destination, [answered])
 
 
 async def expire(conn: AsyncConnection, destinations: Sequence[str], now: datetime) -> list[RequestRow]:
@@ -115,8 +114,3 @@ async def announce(db: Database, destination: str) -> None:
     """Wake who waits for an account's requests or their outcomes; call it after the commit."""
     await notify(db, request_channel(destination), "{}")
     await notify(db, f"event_channel_{destination}", "{}")
-
-
-async def _record(conn: AsyncConnection, destination: str, event: Event) -> None:
-    payload = msgspec.json.encode(event).decode()
-    await append_events(conn, [(destination, event.at, type(event).__name__, payload)])

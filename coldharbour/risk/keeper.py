@@ -266,8 +266,8 @@ class StopKeeper:
             self.watch.sessions = Schedule(await kernel_store.sessions_of(conn, self.ctx.destination.market))
 
     async def _seed_prices(self) -> None:
-        """Look elsewhere for the prices of symbols that the stream does not tell of."""
-        oldest = timedelta(seconds=self.rule.max_price_age_s)
+        """Look elsewhere for the prices of symbols that the stream does not tell of, or that seem not to trade."""
+        oldest = timedelta(seconds=min(self.rule.max_price_age_s, self.rule.max_quiet_s))
         await self._substitutes.seed(list(self.lots.symbols), self.ctx.clock.now(), oldest)
 
     async def _is_priced(self) -> bool:

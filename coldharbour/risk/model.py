@@ -35,10 +35,10 @@ class Reason(StrEnum):
     unusable_lot: its prices are no prices, or no stop above zero exists. trailing_stop: the broker moves it.
     no_trigger: neither an initial stop nor a target says when to move. foreign_stop: the stop is not the lot's own.
     What keeps a decided move back: unsettled (an earlier move's outcome is not known), perhaps_halted (the symbol does
-    not trade), corporate_action (shares of
-    the symbol change), move_too_wide, symbol_disarmed, account_disarmed (moves failed too often), abandoned (the last
-    look found an obstacle), no_answer (the broker did not let us look), flattening (the position is being closed). What
-    became of one: planned, rejected, not_moved, moved. Of a closing that was planned: flattened, not_flattened.
+    not trade), corporate_action (shares of the symbol change), move_too_wide, symbol_disarmed, account_disarmed (moves
+    failed too often), abandoned (the last look found an obstacle), no_answer (the broker did not let us look),
+    flattening (the position is being closed). What became of one: planned, rejected, not_moved, moved. Of a closing
+    that was planned: flattened, not_flattened.
     """
 
     AT_BREAK_EVEN = "at_break_even"

@@ -133,14 +133,9 @@ def outcome_of(result: Order | BaseException) -> Outcome:
     reason = str(result) or type(result).__name__
     if isinstance(result, NotSent):
         return Outcome(MoveState.NOT_MOVED, f"not sent: {reason}")
-    if isinstance(result, BrokerRefused) and not _names_our_order(result):
+    if isinstance(result, BrokerRefused) and not result.is_name_taken:
         return Outcome(MoveState.REJECTED, reason)
     return Outcome(MoveState.UNKNOWN, reason)
-
-
-def _names_our_order(refused: BrokerRefused) -> bool:
-    message = refused.message.lower()
-    return refused.status == 422 and "client_order_id" in message and "unique" in message
 
 
 def answered(intent: Intent, outcome: Outcome, *, at_s: float) -> Intent:

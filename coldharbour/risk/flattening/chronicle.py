@@ -15,7 +15,7 @@ from coldharbour.journal import announce, record
 from coldharbour.risk import store as audit
 from coldharbour.risk.flattening import store
 from coldharbour.risk.flattening.decision import client_order_id
-from coldharbour.risk.flattening.model import Finish, Request, RequestState, Run, Sight, Step, Target, TargetState, Wait
+from coldharbour.risk.flattening.model import Finish, Request, RequestState, Run, Sight, Step, Target, TargetState
 from coldharbour.risk.flattening.proof import recovered, settled
 from coldharbour.risk.grid import plain
 from coldharbour.risk.losses.model import Latch
@@ -130,10 +130,10 @@ class Chronicle:
 
 
 def _noted(target: Target, step: Step, now: datetime, *, is_late: bool) -> Target:
-    """Return where a target stands by a step; alarmed once it is left, or when it waits for too long."""
+    """Return where a target stands by a step; alarmed once it is left, or when it is open for too long."""
     state = step.state if isinstance(step, Finish) else TargetState.OPEN
     is_news = (state, step.reason) != (target.state, target.detail)
-    is_alarm = state is TargetState.LEFT or (is_late and isinstance(step, Wait))
+    is_alarm = state is TargetState.LEFT or (is_late and state is TargetState.OPEN)
     return replace(
         target, state=state, detail=step.reason, changed_at=now if is_news else target.changed_at,
         alarmed_at=now if is_alarm and target.alarmed_at is None else target.alarmed_at,

@@ -61,6 +61,16 @@ def why_not_begin(
     return ""
 
 
+def seconds_left(run: Run, session: MarketSession | None, now: datetime) -> float:
+    """Return the seconds to the close of the regular session in which a run's limit was reached, 0 outside it.
+
+    A process that comes back in a later session does not go on with what it left: that loss is not of this day.
+    """
+    if session is None or session.session_date != run.session_date or session.phase_at(now) is not Phase.REGULAR:
+        return 0.0
+    return (session.close_utc - now).total_seconds()
+
+
 def client_order_id(run: Run, symbol: str) -> str:
     """Return the name of a symbol's closing order: one for each latched limit and symbol, whoever asks.
 
@@ -139,13 +149,15 @@ def _by_account(scene: Scene, around: Around) -> Step | None:
     if not around.stands:
         return _finish(scene, TargetState.LEFT, f"the limit was reset: {held} are left")
     if around.closes_in_s <= 0:
-        return _finish(scene, TargetState.LEFT, f"the regular session is over: {held} are left")
+        return _finish(scene, TargetState.LEFT, f"the session of the limit is over: {held} are left")
     return _wait(scene, around.kept_back) if around.kept_back else None
 
 
 def _by_attempts(scene: Scene, around: Around) -> Step | None:
-    """Give up after too many refusals, and leave time between two attempts."""
+    """Give up after too many refusals, leave time between two attempts, and make none once an order was seen."""
     tried = [request for request in scene.requests if request.kind is Kind.CLOSE]
+    if tried and tried[-1].state is RequestState.DONE:
+        return _wait(scene, f"the broker does not show the closing order {tried[-1].order_id} any more")
     if (failed := _ineffective(tried)) >= MOST_CLOSES:
         left = plain(abs(scene.held))
         return _finish(scene, TargetState.LEFT, f"{left} are left after {failed} attempts: {tried[-1].reason}")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from coldharbour.accounts import AccountContext
-from coldharbour.broker import BrokerRefused, Position
+from coldharbour.broker import BrokerRefused, BrokerUnavailable, Position
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.live.model import ZERO, Side
 from coldharbour.risk.flattening import store
@@ -47,11 +47,9 @@ class Flattener:
         try:
             return await self._round(run)
         except (Transient, BrokerRefused) as error:
-            if isinstance(error, NeedsOperator):
-                raise
-            self._ctx.log.warning("flatten.unanswered", error=str(error))
+            why = self._no_answer(error)
             targets, _ = await self._chronicle.read(run)
-            waits = [Wait(each.symbol, f"no answer: {error}") for each in targets]
+            waits = [Wait(each.symbol, why) for each in targets]
             await self._chronicle.note(run, targets, waits, self._rules.alarm_after)
             return LATER_S
 
@@ -68,12 +66,16 @@ class Flattener:
             watches = await losses.watches(conn, [latch.destination])
             session = await self._surroundings.session(conn)
         watch = watches[0] if watches else None
-        if why_not := why_not_begin(latch, watch, session, now, self._rules.max_minute_age):
-            is_of_today = session is not None and session.session_date == latch.session_date
-            if is_of_today and now - latch.latched_at >= self._rules.alarm_after:
-                await self._chronicle.hold_up(latch, why_not)
-            return None
-        return await self._begin(latch, now)
+        why_not = why_not_begin(latch, watch, session, now, self._rules.max_minute_age)
+        if not why_not:
+            try:
+                return await self._begin(latch, now)
+            except (BrokerUnavailable, BrokerRefused) as error:
+                why_not = self._no_answer(error)
+        is_of_today = session is not None and session.session_date == latch.session_date
+        if is_of_today and now - latch.latched_at >= self._rules.alarm_after:
+            await self._chronicle.hold_up(latch, why_not)
+        return None
 
     async def _begin(self, latch: Latch, now: datetime) -> Run | None:
         """Put on record what is held now and is to be closed; a dry run says what it would do, and is over."""
@@ -118,19 +120,31 @@ class Flattener:
         """Send what was decided; a close only if a last look shows the same position, all of it free."""
         has_asked = False
         for step in steps:
+            self._ctx.alive()
             if isinstance(step, Cancel) or (isinstance(step, Close) and await self._is_still_held(step)):
                 has_asked = await self._asker.ask(run, step, requests) is not None or has_asked
-                self._ctx.alive()
         return has_asked
 
     async def _is_still_held(self, step: Close) -> bool:
-        position = await self._lookout.position(step.symbol)
+        """Return whether a last look shows what is to be closed; one that is not answered keeps back this one alone."""
+        try:
+            position = await self._lookout.position(step.symbol)
+        except (BrokerUnavailable, BrokerRefused) as error:
+            self._no_answer(error, symbol=step.symbol)
+            return False
         if position is None:
             return False
         self._surroundings.learn(position)
         side, free = "sell" if position.signed_qty > ZERO else "buy", position.qty_available
         is_same = (side, abs(position.qty)) == (step.side, step.qty)
         return is_same and (free is None or abs(free) >= step.qty)
+
+    def _no_answer(self, error: Transient | BrokerRefused, **facts: str) -> str:
+        """Log that nothing could be seen, and return that in words. Raises it again if only a person can help."""
+        if isinstance(error, NeedsOperator):
+            raise error
+        self._ctx.log.warning("flatten.unanswered", error=str(error), **facts)
+        return f"no answer: {error}"
 
 
 def _unserved(latched: Sequence[Latch], newest: Run | None) -> Latch | None:

@@ -172,7 +172,7 @@ class Scene:
 class Around:
     """What is known of the account besides its symbols.
 
-    stands: whether the limit is still latched. closes_in_s: seconds to the end of the regular session, 0 outside it.
+    stands: whether the limit is still latched. closes_in_s: seconds to the end of the limit's session, 0 outside it.
     kept_back: why nothing may be sent although it could: not armed, or the kill file; "" otherwise.
     """
 

@@ -31,7 +31,7 @@ def answered(request: Request, result: Order | BaseException | None, at: datetim
     reason = str(result) or type(result).__name__
     if isinstance(result, NotSent):
         return replace(request, state=RequestState.NOT_SENT, reason=f"not sent: {reason}", answered_at=at)
-    is_definite = isinstance(result, BrokerRefused) and not _names_our_order(result)
+    is_definite = isinstance(result, BrokerRefused) and not result.is_name_taken
     state = RequestState.REJECTED if is_definite else RequestState.UNKNOWN
     return replace(request, state=state, reason=reason, answered_at=at)
 
@@ -73,8 +73,3 @@ def _unseen(request: Request, what: str, now: datetime) -> Request:
         reason = f"{what} in {unseen} readings since {request.answered_at:%H:%M:%S} UTC"
         return replace(request, state=RequestState.NOT_DONE, reason=reason, unseen=unseen)
     return replace(request, unseen=unseen)
-
-
-def _names_our_order(refused: BrokerRefused) -> bool:
-    message = refused.message.lower()
-    return refused.status == 422 and "client_order_id" in message and "unique" in message

@@ -16,7 +16,7 @@ from coldharbour.broker import Position
 from coldharbour.feed.substitutes import Substitutes
 from coldharbour.live.model import ZERO
 from coldharbour.risk.flattening import store
-from coldharbour.risk.flattening.decision import client_order_id
+from coldharbour.risk.flattening.decision import client_order_id, seconds_left
 from coldharbour.risk.flattening.model import Around, Request, Rules, Run, Scene, Sight, Target
 from coldharbour.risk.model import MarketView
 from coldharbour.risk.prices import price_problem, quiet_problem
@@ -42,8 +42,7 @@ class Surroundings:
             stops, session = await store.unsettled_stops(conn, self._slug), await self.session(conn)
             stands = await store.stands(conn, run)
         scenes = [self._scene(run, target, requests, sight, stops) for target in targets]
-        is_open = session is not None and session.phase_at(now) is Phase.REGULAR
-        closes_in_s = (session.close_utc - now).total_seconds() if session is not None and is_open else 0.0
+        closes_in_s = seconds_left(run, session, now)
         return scenes, Around(now=now, stands=stands, closes_in_s=closes_in_s, kept_back=self._kept_back())
 
     async def session(self, conn: AsyncConnection) -> MarketSession | None:
@@ -84,8 +83,9 @@ class Surroundings:
         )
 
     async def _seed_prices(self, symbols: Sequence[str], now: datetime) -> None:
-        """Look elsewhere for the prices of symbols that the stream does not tell of."""
-        oldest = timedelta(seconds=self._rules.prices.max_price_age_s)
+        """Look elsewhere for the prices of symbols that the stream does not tell of, or that seem not to trade."""
+        rule = self._rules.prices
+        oldest = timedelta(seconds=min(rule.max_price_age_s, rule.max_quiet_s))
         await self._substitutes.seed(symbols, now, oldest)
 
     def _price_problem(self, symbol: str) -> str | None:

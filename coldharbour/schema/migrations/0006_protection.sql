@@ -2,8 +2,9 @@
 -- Protection: what is open without a live stop, which stops end soon, and how much of a day's loss was reached.
 
 -- One row per episode, open while healed_at is null, and an alarm once raised_at is set: what is bare for a moment only,
--- while legs are placed or replaced, is gone again before. since: by the broker's stamps; found_at: by our clock. key: the lot's parent_id, or 'symbol:<symbol>' for shares that the
--- broker holds beyond our lots; then parent_id is null. qty: shares without a live stop, never negative.
+-- while legs are placed or replaced, is gone again before. since: by the broker's stamps; found_at: by our clock.
+-- key: the lot's parent_id, or 'symbol:<symbol>' for shares that the broker holds beyond our lots; then parent_id is
+-- null. qty: shares without a live stop, never negative.
 create table accounts.unprotected (
     destination text not null,
     key text not null,

@@ -210,6 +210,31 @@ async def has_detail(bench: StopBench, symbol: str, text: str) -> bool:
     return text in (await targets(bench)).get(symbol, ("", ""))[1]
 
 
+async def test_a_position_that_cannot_be_looked_at_keeps_no_other_from_being_closed(bench: StopBench) -> None:
+    await enter(bench, "AAPL", "KO", "WMT")
+    await bench.faults(rest_error_rate=1, rest_methods=["GET"], rest_paths=["/v2/positions"])
+
+    async with bench.keeper("flatten", more=f"{ROUND}alarm_after_s = 10\n"):
+        await reach_limit(bench)
+        await until_blocked(bench, "not begun: no answer")
+        await bench.faults(rest_error_rate=1, rest_methods=["GET"], rest_paths=["/v2/positions/KO"])
+        await bench.station.until(lambda: bench.station.select(TOLD_OF_KO))
+        await bench.station.until(lambda: has_state(bench, "WMT", "closed"))
+        assert held(bench).keys() & {"AAPL", "KO", "WMT"} == {"KO"}
+        await bench.faults()
+        states = await until_ended(bench)
+
+    assert set(states.values()) == {"closed"}
+    assert held(bench) == {}
+
+
+TOLD_OF_KO = "select from accounts.events where kind = 'FlattenBlocked' and payload ->> 'symbol' = 'KO'"
+
+
+async def has_state(bench: StopBench, symbol: str, state: str) -> bool:
+    return (await targets(bench)).get(symbol, ("", ""))[0] == state
+
+
 async def test_an_account_that_is_not_armed_is_told_what_would_be_closed(bench: StopBench) -> None:
     [trade] = await enter(bench, "KO")
     before = held(bench)

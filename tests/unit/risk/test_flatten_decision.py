@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from coldharbour.broker import NotSent, Order, OutcomeUnknown, Refused
 from coldharbour.live.model import Side
 from coldharbour.risk.flattening.asking import order_of
-from coldharbour.risk.flattening.decision import client_order_id, decide, next_attempt, why_not_begin, would
+from coldharbour.risk.flattening.decision import (
+    client_order_id,
+    decide,
+    next_attempt,
+    seconds_left,
+    why_not_begin,
+    would,
+)
 from coldharbour.risk.flattening.model import (
     Around,
     Cancel,
@@ -33,10 +40,11 @@ from coldharbour.risk.flattening.model import (
 )
 from coldharbour.risk.flattening.proof import answered, recovered, settled
 from coldharbour.risk.losses.model import Latch, Stage, Watch
-from coldharbour.sessions import session_of
+from coldharbour.sessions import MarketSession, session_of
 
 NOW = datetime(2026, 10, 8, 16, tzinfo=UTC)
 SESSION = session_of(date(2026, 10, 8), datetime(2026, 1, 1, 9, 30).time(), datetime(2026, 1, 1, 16).time())  # noqa: DTZ001
+NEXT_SESSION = session_of(date(2026, 10, 9), datetime(2026, 1, 1, 9, 30).time(), datetime(2026, 1, 1, 16).time())  # noqa: DTZ001
 LATCH = Latch(
     destination="paper", session_date=SESSION.session_date, stage=Stage.FLATTEN, latched_at=NOW, day_pnl=Decimal(-2000),
     baseline=Decimal(60_000), note="lost 2000", limit_pnl=Decimal(-1800),
@@ -100,6 +108,7 @@ def close(qty: str, side: str = "sell") -> Close:
         ({"requests": (request(Kind.CLOSE, RequestState.PLANNED),)}, "PLANNED"),
         ({"requests": (request(Kind.CLOSE, RequestState.ACCEPTED),), "held": Decimal(0)}, "ACCEPTED"),
         ({"requests": (request(Kind.CLOSE, RequestState.UNKNOWN),), "price_problem": "no"}, "UNKNOWN"),
+        ({"requests": (request(Kind.CLOSE, RequestState.DONE, order_id="ours"),)}, "not show the closing order ours"),
         ({"requests": (request(Kind.CLOSE, RequestState.NOT_DONE),)}, close("10")),
         ({"requests": (request(Kind.CLOSE, RequestState.REJECTED, answered_at=NOW, reason="no"),)}, "again soon: no"),
         ({"requests": (request(Kind.CLOSE, RequestState.NOT_SENT),) * 9}, close("10")),
@@ -135,6 +144,21 @@ def test_what_the_account_forbids(changes: dict[str, Any], expected: Any) -> Non
     found = decide(scene(orders=(order("new"),)), replace(AROUND, **changes))
 
     check(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("session", "at", "expected"),
+    [
+        (SESSION, NOW, 4 * 3600.0),
+        (SESSION, NOW + timedelta(hours=4), 0.0),
+        (NEXT_SESSION, NOW + timedelta(days=1), 0.0),
+        (None, NOW, 0.0),
+    ],
+)
+def test_a_flatten_goes_on_in_the_session_of_its_limit_alone(
+    session: MarketSession | None, at: datetime, expected: float
+) -> None:
+    assert seconds_left(RUN, session, at) == expected
 
 
 def check(found: list[Step], expected: Any) -> None:
