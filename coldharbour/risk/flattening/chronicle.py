@@ -14,7 +14,7 @@ from coldharbour.events import Event, FlattenBegun, FlattenBlocked, FlattenEnded
 from coldharbour.journal import announce, record
 from coldharbour.risk import store as audit
 from coldharbour.risk.flattening import store
-from coldharbour.risk.flattening.decision import client_order_id
+from coldharbour.risk.flattening.decision import client_order_id, has_news
 from coldharbour.risk.flattening.model import Finish, Request, RequestState, Run, Sight, Step, Target, TargetState
 from coldharbour.risk.flattening.proof import recovered, settled
 from coldharbour.risk.grid import plain
@@ -100,6 +100,7 @@ class Chronicle:
                 await record(conn, self._slug, alarms)
             for alarm in alarms:
                 self._ctx.log.error("flatten.blocked", symbol=alarm.symbol, reason=alarm.reason)
+        if has_news(targets, noted):  # it wakes ourselves too
             await self._show()
         return noted
 

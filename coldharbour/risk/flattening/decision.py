@@ -7,6 +7,7 @@ still holds shares, a request or a stop move whose outcome is not known. Source:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -25,6 +26,7 @@ from coldharbour.risk.flattening.model import (
     Run,
     Scene,
     Step,
+    Target,
     TargetState,
     Wait,
 )
@@ -37,6 +39,7 @@ MOST_CLOSES, MOST_CANCELS = 3, 5  # attempts that the broker refused, or that ar
 RETRY = timedelta(seconds=2)
 SLUG_LENGTH, DIGEST_LENGTH = 40, 32
 PENDING = frozenset({"pending_cancel", "pending_replace"})
+NUMBER = re.compile(r"\d[\d.,:]*")
 
 
 def why_not_begin(
@@ -211,6 +214,19 @@ def would(scene: Scene, around: Around) -> str:
     if any(isinstance(step, Close) for step in steps):
         return f"would {side} {plain(abs(scene.held))} at market"
     return f"would not act: {steps[0].reason}"
+
+
+def has_news(before: Sequence[Target], after: Sequence[Target]) -> bool:
+    """Return whether targets stand otherwise than before in more than numbers.
+
+    The age of a price grows from look to look: whoever took that for news would look again at once, and spend on that
+    what the broker lets be asked.
+    """
+    return [_without_numbers(each) for each in before] != [_without_numbers(each) for each in after]
+
+
+def _without_numbers(target: Target) -> tuple[TargetState, str, bool]:
+    return target.state, NUMBER.sub("", target.detail), target.alarmed_at is not None
 
 
 def next_attempt(requests: Sequence[Request], kind: Kind, name: str) -> int:

@@ -17,7 +17,7 @@ from coldharbour.live.model import ZERO, Side
 from coldharbour.risk.flattening import store
 from coldharbour.risk.flattening.asking import Asker
 from coldharbour.risk.flattening.chronicle import Chronicle
-from coldharbour.risk.flattening.decision import decide, why_not_begin, would
+from coldharbour.risk.flattening.decision import decide, has_news, why_not_begin, would
 from coldharbour.risk.flattening.looking import Lookout
 from coldharbour.risk.flattening.model import Cancel, Close, Request, Rules, Run, Step, Target, TargetState, Wait
 from coldharbour.risk.flattening.surroundings import Surroundings
@@ -114,7 +114,7 @@ class Flattener:
         if all(each.state is not TargetState.OPEN for each in noted):
             await self._chronicle.end(run)
             return None
-        return SOON_S if has_asked or noted != targets else LATER_S
+        return SOON_S if has_asked or has_news(targets, noted) else LATER_S
 
     async def _ask(self, run: Run, steps: Sequence[Step], requests: list[Request]) -> bool:
         """Send what was decided; a close only if a last look shows the same position, all of it free."""

@@ -214,7 +214,7 @@ async def test_a_position_that_cannot_be_looked_at_keeps_no_other_from_being_clo
     await enter(bench, "AAPL", "KO", "WMT")
     await bench.faults(rest_error_rate=1, rest_methods=["GET"], rest_paths=["/v2/positions"])
 
-    async with bench.keeper("flatten", more=f"{ROUND}alarm_after_s = 10\n"):
+    async with bench.keeper("flatten", more=f"{ROUND}alarm_after_s = 3\n"):
         await reach_limit(bench)
         await until_blocked(bench, "not begun: no answer")
         await bench.faults(rest_error_rate=1, rest_methods=["GET"], rest_paths=["/v2/positions/KO"])

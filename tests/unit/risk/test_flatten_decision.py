@@ -17,6 +17,7 @@ from coldharbour.risk.flattening.asking import order_of
 from coldharbour.risk.flattening.decision import (
     client_order_id,
     decide,
+    has_news,
     next_attempt,
     seconds_left,
     why_not_begin,
@@ -186,6 +187,14 @@ def test_a_dry_run_says_what_would_be_done() -> None:
     assert said == [
         "would sell 10 at market", "would cancel 2 orders, then buy 10 at market", "would not act: no market price",
     ]  # fmt: skip
+
+
+def test_an_age_that_grows_is_no_reason_to_look_again_at_once() -> None:
+    stale, older = (replace(TARGET, detail=f"silent for {age} s (limit 15 s)") for age in ("16.3", "116.4"))
+
+    assert not has_news([stale], [older])
+    assert has_news([stale], [replace(older, detail="no market price")])
+    assert has_news([stale], [replace(stale, state=TargetState.CLOSED)])
 
 
 @pytest.mark.parametrize(
