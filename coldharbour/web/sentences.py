@@ -60,7 +60,7 @@ def _of_recording(event: AnyEvent) -> tuple[str, str] | None:  # noqa: PLR0911 -
 def _of_trading(event: AnyEvent) -> tuple[str, str] | None:  # noqa: PLR0911 - one line per kind of event
     match event:
         case FillRecorded(symbol=symbol, side=side, qty=qty, price=paid):
-            return "idle", f"{symbol} filled: {side} {quantity(qty)} at {price(paid)}"
+            return "idle", f"{symbol} filled: {side.replace('_', ' ')} {quantity(qty)} at {price(paid)}"
         case TradeClosed(symbol=symbol, side=side, qty=qty, pnl_cash=pnl, exit_type=exit_type):
             return "idle", f"{symbol} closed: {quantity(qty)} {side.lower()} by {exit_type}, {gain(pnl)}"
         case PositionDrift(symbol=symbol, our_qty=ours, broker_qty=brokers):

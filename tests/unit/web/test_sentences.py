@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from coldharbour.events import AnyEvent, FlattenEnded, PositionUnprotected, StopMoved
+from coldharbour.events import AnyEvent, FillRecorded, FlattenEnded, PositionUnprotected, StopMoved
 from coldharbour.web.sentences import sentence
 
 AT = datetime(2026, 10, 8, 14, tzinfo=UTC)
@@ -36,6 +36,11 @@ def test_sentences_by_hand() -> None:
         at=AT, symbol="PEP", parent_id=None, side="Short", qty=Decimal(1250), reason="stop_canceled", exposed_s=5
     )
 
+    short = FillRecorded(
+        at=AT, execution_id="e", order_id="o", symbol="KO", side="sell_short", qty=Decimal(10), price=Decimal("60.1")
+    )
+
+    assert sentence(short) == ("idle", "KO filled: sell short 10 at 60.10")
     assert sentence(moved) == ("good", "KO long: stop moved from 59.20 to 60.01")
     assert sentence(bare) == ("bad", "PEP: 1,250 short without a live stop: stop canceled")
     assert sentence(FlattenEnded(at=AT, outcome="left", detail="KO 10"))[0] == "warn"
