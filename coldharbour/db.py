@@ -49,7 +49,7 @@ NOTIFY = """
     select pg_notify(%s, payload), set_config('synchronous_commit', 'off', true) from unnest(%s::text[]) as payload
 """
 SWALLOWED = "a statement failed and its error was swallowed: use conn.transaction() around it"
-TOO_MUCH = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)  # however often it is tried
+TOO_MUCH = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)  # refused however often tried
 STORAGE_STATES = {"53100": "its disk is full", "25006": "it is read-only"}  # PostgreSQL, appendix A
 
 log = structlog.get_logger(__name__)

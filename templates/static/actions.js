@@ -51,12 +51,12 @@
     load(form.action, { method: "POST", body }).then(show, () => location.assign(form.action));
   }
 
-  dialog.addEventListener("submit", onSubmit);
   function isBeside({ clientX: x, clientY: y }) {
     const box = dialog.getBoundingClientRect();
     return x < box.left || x > box.right || y < box.top || y > box.bottom;
   }
 
+  dialog.addEventListener("submit", onSubmit);
   dialog.addEventListener("click", (event) => {
     const isLeft = event.target === dialog ? isBeside(event) : event.target.closest(".way-back");
     if (!isLeft) return;
