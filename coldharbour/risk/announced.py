@@ -16,6 +16,7 @@ from coldharbour.sessions import NEW_YORK
 LOOK_BACK = timedelta(days=7)  # for one whose day is over and which the account does not show
 LOOK_AHEAD = timedelta(days=30)  # the broker may book it that long after its day
 RETRY_S = 60.0
+NO_RIGHT = (401, 403)  # keys that the trading API takes may still have no right to this
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ class Announcements:
     """What was announced for symbols of one account, as the broker said it today.
 
     Whoever was not answered knows nothing, and a symbol of which nothing is known is frozen. An account that is refused
-    the question goes by its activities alone.
+    the question goes by its activities alone, and so does a symbol of which the broker will not be asked.
     """
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
@@ -94,7 +95,9 @@ class Announcements:
             return await self._broker.corporate_actions(
                 symbols, today - LOOK_BACK, today + LOOK_AHEAD, priority=Priority.HEAL
             )
-        except BrokerRefused as error:  # keys that the trading API takes may still have no right to this
+        except BrokerRefused as error:
+            if error.status not in NO_RIGHT and len(symbols) > 1:  # one that is odd must not speak for the others
+                return [action for symbol in symbols for action in await self._ask([symbol], today)]
             log.warning("announcements.refused", error=str(error), symbols=len(symbols))
             return ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from random import Random
 
@@ -14,6 +15,7 @@ from coldharbour.clock import VirtualClock
 from coldharbour.risk.announced import Announcements, freezing
 
 FRIDAY, MONDAY = date(2026, 10, 9), date(2026, 10, 12)
+MORNING = datetime(2026, 10, 9, 15, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +44,13 @@ def test_it_freezes_from_the_session_before_until_the_account_shows_it(
 
 @pytest.mark.anyio
 async def test_until_the_broker_answers_a_symbol_is_frozen_and_refused_it_goes_by_its_activities() -> None:
-    clock, asked = VirtualClock(datetime(2026, 10, 9, 15, 0, tzinfo=UTC)), list[str]()
+    clock, asked = VirtualClock(MORNING), list[str]()
 
     def refuse(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.params["symbols"])
         return httpx.Response(403, json={"message": "forbidden."})
 
-    url = "https://data.alpaca.markets"
-    async with Broker(
-        base_url=url, data_url=url, key_id="PKTEST", secret=SecretStr("secret"), clock=clock, random=Random(1),
-        slug="paper", transport=httpx.MockTransport(refuse),
-    ) as broker:  # fmt: skip
+    async with broker_of(refuse, clock) as broker:
         announced = Announcements(broker, clock)
         before = announced.frozen(["KO"], MONDAY, {})
         learned = [await announced.learn(["KO"]), await announced.learn(["KO"])]
@@ -62,3 +60,33 @@ async def test_until_the_broker_answers_a_symbol_is_frozen_and_refused_it_goes_b
         assert before == {"KO": "the broker has not said yet whether shares of KO change"}
         assert (learned, after, asked) == ([True, False], {}, ["KO"])
         assert not announced.is_known(["KO"])
+
+
+@pytest.mark.anyio
+async def test_a_symbol_that_the_broker_will_not_be_asked_about_frees_no_other() -> None:
+    split = {"symbol": "KO", "ex_date": "2026-10-12", "process_date": "2026-10-12"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        symbols = request.url.params["symbols"].split(",")
+        if "BTC/USD" in symbols:
+            return httpx.Response(400, json={"message": "invalid symbol: BTC/USD"})
+        found = {"forward_splits": [split]} if "KO" in symbols else {}
+        return httpx.Response(200, json={"corporate_actions": found, "next_page_token": None})
+
+    clock = VirtualClock(MORNING)
+    async with broker_of(answer, clock) as broker:
+        announced = Announcements(broker, clock)
+        learned = await announced.learn(["BTC/USD", "KO", "PEP"])
+
+    assert learned
+    assert announced.frozen(["BTC/USD", "KO", "PEP"], MONDAY, {}) == {
+        "KO": "forward_splits of KO announced for 2026-10-12"
+    }
+
+
+def broker_of(answer: Callable[[httpx.Request], httpx.Response], clock: VirtualClock) -> Broker:
+    url = "https://data.alpaca.markets"
+    return Broker(
+        base_url=url, data_url=url, key_id="PKTEST", secret=SecretStr("secret"), clock=clock, random=Random(1),
+        slug="paper", transport=httpx.MockTransport(answer),
+    )  # fmt: skip
