@@ -36,7 +36,7 @@ PATIENCE_S = 60.0  # far more than it takes: the machine may be busy
 IMPORTS = (Path(errors.__file__).parents[1], Path(psycopg.__file__).parents[1])
 SYSTEM_PYTHON = f"/usr/bin/python3.{sys.version_info.minor}"
 USER_PROGRAM = """
-import sys, anyio
+import signal, sys, anyio
 from pathlib import Path
 from coldharbour.embedded import embedded_server
 
@@ -45,6 +45,7 @@ async def use():
         print("conninfo:", conninfo, flush=True)
         await anyio.wait_readable(sys.stdin)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 anyio.run(use)
 """
 NOBODY = 65534
@@ -270,7 +271,7 @@ async def test_a_server_whose_users_were_all_killed_is_stopped(home: Path) -> No
 async def test_ctrl_c_takes_the_server_along(home: Path) -> None:
     with other_user(home) as user:
         user.process.send_signal(signal.SIGINT)
-        user.process.wait(10)
+        user.process.wait(PATIENCE_S)
 
         assert processes_of(home) == []
 
