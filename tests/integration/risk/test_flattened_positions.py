@@ -219,7 +219,7 @@ async def test_a_position_that_cannot_be_looked_at_keeps_no_other_from_being_clo
         await until_blocked(bench, "not begun: no answer")
         await bench.faults(rest_error_rate=1, rest_methods=["GET"], rest_paths=["/v2/positions/KO"])
         await bench.station.until(lambda: bench.station.select(TOLD_OF_KO))
-        await bench.station.until(lambda: has_state(bench, "WMT", "closed"))
+        await bench.station.until(lambda: are_closed(bench, "AAPL", "WMT"))
         assert held(bench).keys() & {"AAPL", "KO", "WMT"} == {"KO"}
         await bench.faults()
         states = await until_ended(bench)
@@ -231,8 +231,9 @@ async def test_a_position_that_cannot_be_looked_at_keeps_no_other_from_being_clo
 TOLD_OF_KO = "select from accounts.events where kind = 'FlattenBlocked' and payload ->> 'symbol' = 'KO'"
 
 
-async def has_state(bench: StopBench, symbol: str, state: str) -> bool:
-    return (await targets(bench)).get(symbol, ("", ""))[0] == state
+async def are_closed(bench: StopBench, *symbols: str) -> bool:
+    found = await targets(bench)
+    return all(found.get(symbol, ("", ""))[0] == "closed" for symbol in symbols)
 
 
 async def test_an_account_that_is_not_armed_is_told_what_would_be_closed(bench: StopBench) -> None:
