@@ -14,7 +14,7 @@ from coldharbour.live import liveness
 from coldharbour.live.collector import no_collections
 from coldharbour.live.legs import OCO, STOPS, Leg, chained_leg, earliest_expiry, kind_of, lone_leg
 from coldharbour.live.model import ExitType, OrderFact
-from coldharbour.live.replacements import Chain, Replacements
+from coldharbour.live.replacements import Chain, Replacements, everything_from
 from coldharbour.live.strays import Strays
 
 by_age = attrgetter("age")
@@ -254,15 +254,9 @@ class Lineage:
 
     def _below(self, order_id: str) -> set[str]:
         """Return an order, all that replaced it or were replaced by it, and whatever hangs under any of those."""
-        found: set[str] = set()
-        waiting = [order_id]
-        while waiting:
-            member = waiting.pop()
-            if member not in found:
-                found.add(member)
-                waiting += self._replacements.neighbours(member)
-                waiting += self._nested.get(member, ())
-        return found
+        return everything_from(
+            order_id, lambda member: (*self._replacements.neighbours(member), *self._nested.get(member, ()))
+        )
 
     def _forget_legs(self, members: Iterable[str]) -> None:
         for member in members:

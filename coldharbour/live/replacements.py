@@ -5,7 +5,7 @@ Source: domain.md 3. Links may contradict each other, lead to orders that nobody
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -97,7 +97,7 @@ class Replacements:
         yield from self._predecessors(order_id)
 
     def _find_chain(self, order_id: str) -> Chain:
-        component = self._component(order_id)
+        component = everything_from(order_id, self.neighbours)
         next_of = {member: self.successor(member) for member in component}
         # Of several beginnings the oldest; a circle has none.
         roots = [member for member in component if all(other == member for other in self._predecessors(member))]
@@ -112,16 +112,6 @@ class Replacements:
             path = [*path[: path.index(member)], *sorted(circle, reverse=True)]
         known = [member for member in path if member in self._orders] or [order_id]
         return Chain(tuple(known), tuple(sorted(component - set(path))))
-
-    def _component(self, order_id: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [order_id]
-        while waiting:
-            member = waiting.pop()
-            if member not in found:
-                found.add(member)
-                waiting += self.neighbours(member)
-        return found
 
     def _successors(self, order_id: str) -> Iterator[str]:
         order = self._orders.get(order_id)
@@ -145,3 +135,15 @@ class Replacements:
         if order is None:
             return liveness.ALWAYS, liveness.ALWAYS, order_id
         return liveness.began(order), order.submitted_at or liveness.ALWAYS, order_id
+
+
+def everything_from(order_id: str, neighbours: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return an order and all that one comes to by way of neighbours."""
+    found: set[str] = set()
+    waiting = [order_id]
+    while waiting:
+        member = waiting.pop()
+        if member not in found:
+            found.add(member)
+            waiting += neighbours(member)
+    return found
