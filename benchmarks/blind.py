@@ -240,9 +240,10 @@ async def drop_in_the_handshake(station: Station) -> None:
 async def refuse_for_a_while(station: Station) -> None:
     """The broker drops us, and refuses us while we come back again and again."""
     status = station.chance.choice((429, 500, 503))
-    await station.switch(
-        stream_drop_now=True, stream_refuse_s=station.chance.uniform(1, 8), stream_refuse_status=status
-    )
+    # Until we say so: the simulator counts by a clock that skips nothing.
+    await station.switch(stream_drop_now=True, stream_refuse_s=3600, stream_refuse_status=status)
+    await anyio.sleep(station.chance.uniform(1, 8))
+    await station.switch(stream_refuse_s=0)
 
 
 async def repeat_and_shuffle(station: Station) -> None:
