@@ -6,7 +6,7 @@ protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,7 +16,6 @@ import psycopg
 
 from coldharbour.accounts import AccountContext, Lease
 from coldharbour.broker import BrokerRefused, NotSent, Order, OutcomeUnknown
-from coldharbour.clock import Clock
 from coldharbour.connect import one_line
 from coldharbour.errors import NeedsOperator, Transient
 from coldharbour.events import StopMoved
@@ -25,6 +24,7 @@ from coldharbour.risk import store as audit
 from coldharbour.risk.audit import entry_of
 from coldharbour.risk.clearance import Obstacle, obstacle_to
 from coldharbour.risk.evidence import Reading
+from coldharbour.risk.fence import fence
 from coldharbour.risk.flattening import store as flattens
 from coldharbour.risk.holds import kept_back
 from coldharbour.risk.intents import store
@@ -46,10 +46,8 @@ from coldharbour.risk.moves import (
 from coldharbour.risk.notices import tell_end, tell_flags
 from coldharbour.risk.readback import ReadBack, pauses_s
 
-FENCE_S = 0.5  # after the lease was last seen to be ours, nothing is sent any more
 LAST_WORDS_S = 3.0
 KEPT_READINGS = 12
-NO_REPEAT = timedelta(0)  # actions never share a row
 STALE = frozenset({Obstacle.LEG_CHANGED, Obstacle.LEG_NOT_REPLACEABLE, Obstacle.STOP_CHANGED, Obstacle.NOT_TIGHTER,
                    Obstacle.POSITION_GONE})  # fmt: skip
 REASONS = {MoveState.MOVED: Reason.MOVED, MoveState.REJECTED: Reason.REJECTED, MoveState.NOT_MOVED: Reason.NOT_MOVED}
@@ -141,15 +139,15 @@ class StopMover:
             await store.insert(conn, intent, lot.symbol, now)
             planned = replace(decision, flag=Flag.NOTHING, reason=Reason.PLANNED)
             entry = entry_of(planned, client_order_id=intent.client_order_id, is_action=True, at=now)
-            await audit.record(conn, self._slug, [entry], within=NO_REPEAT)
+            await audit.record(conn, self._slug, [entry], within=audit.NO_REPEAT)
         return intent
 
     async def _send(self, intent: Intent, symbol: str, checked_s: float) -> Intent:
         intent, changes = send_once(intent)
-        fence = _fence(self._ctx.clock, checked_s)
+        may_send = fence(self._ctx.clock, checked_s)
         result: Order | BaseException
         try:
-            result = await self._ctx.broker.replace_order(intent.move.order_id, may_send=fence, **changes)
+            result = await self._ctx.broker.replace_order(intent.move.order_id, may_send=may_send, **changes)
         except (BrokerRefused, NotSent, OutcomeUnknown) as error:
             result = error
         except BaseException as error:  # cancelled, or a bug: perhaps it left
@@ -249,14 +247,3 @@ def _moved(intent: Intent, symbol: str, at: datetime) -> Iterator[StopMoved]:
             at=at, lot_id=intent.lot_id, symbol=symbol, side=move.side, old_stop=move.old_stop,
             new_stop=move.stop_price, new_order_id=intent.new_order_id or "",
         )  # fmt: skip
-
-
-def _fence(clock: Clock, checked_s: float) -> Callable[[], None]:
-    """Return what keeps a request back that comes too late: by then another holder may act (a frozen process thaws)."""
-
-    def may_send() -> None:
-        late_s = clock.monotonic() - checked_s
-        if late_s > FENCE_S:
-            raise NotSent(f"the lease was checked {late_s:.1f} s ago (limit {FENCE_S:g} s)")
-
-    return may_send

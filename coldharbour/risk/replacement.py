@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from coldharbour.live.model import Side
 from coldharbour.risk.grid import is_price, plain, tick_at
 from coldharbour.risk.model import LoosensStop, ProtectedLot, StopKind, StopMove
-
-MAX_CLIENT_ORDER_ID = 128  # characters, by the broker
-SLUG_LENGTH = 40
-DIGEST_LENGTH = 32
+from coldharbour.risk.names import order_name
 
 
 def replace_stop(lot: ProtectedLot, new_stop: Decimal) -> StopMove:
@@ -54,9 +50,8 @@ def client_order_id(destination: str, old_order_id: str, new_stop: Decimal, epoc
     >>> client_order_id("paper", "7b7d", Decimal("13.57"), 3)
     'stop-paper-e3-a1-1dda855c377d9a41a99472f13c09cc6e'
     """
-    facts = "\n".join((destination, old_order_id, plain(new_stop), str(epoch), str(attempt)))
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:DIGEST_LENGTH]
-    return f"stop-{destination[:SLUG_LENGTH]}-e{epoch}-a{attempt}-{digest}"
+    facts = (destination, old_order_id, plain(new_stop), str(epoch), str(attempt))
+    return order_name("stop", destination, *facts, marks=f"-e{epoch}-a{attempt}")
 
 
 def changes(move: StopMove, name: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from coldharbour.risk.model import Flag, Reason
 
 SCHEMA = "accounts"
 MOST_IN_A_ROW = 60  # evaluations; above it the arrays of a row would leave its page
+NO_REPEAT = timedelta(0)  # `within` of actions, which never share a row
 
 COLUMNS = {
     "at": "timestamptz", "parent_id": "text", "symbol": "text", "side": "text", "moved_flag": "text", "reason": "text",

@@ -6,7 +6,6 @@ The only code that cancels orders or closes positions by itself. What a request 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import anyio
 import psycopg
@@ -16,15 +15,14 @@ from coldharbour.broker import BrokerRefused, NotSent, Order, OutcomeUnknown
 from coldharbour.connect import one_line
 from coldharbour.errors import NeedsOperator
 from coldharbour.risk import store as audit
+from coldharbour.risk.fence import fence
 from coldharbour.risk.flattening import store
 from coldharbour.risk.flattening.decision import client_order_id, next_attempt
 from coldharbour.risk.flattening.model import Cancel, Close, Kind, Request, Run
 from coldharbour.risk.flattening.proof import answered
 from coldharbour.risk.grid import plain
 
-FENCE_S = 0.5  # after the lease was last seen to be ours, nothing is sent any more
 LAST_WORDS_S = 3.0
-NO_REPEAT = timedelta(0)  # actions never share a row
 
 WhyNot = Callable[[str], str]
 
@@ -73,7 +71,7 @@ class Asker:
                 entries = await store.audit_entries(
                     conn, self._slug, request.symbol, name=request.name, detail=f"flatten: {detail}", at=now
                 )
-                await audit.record(conn, self._slug, entries, within=NO_REPEAT)
+                await audit.record(conn, self._slug, entries, within=audit.NO_REPEAT)
         return True
 
     async def _send(self, run: Run, request: Request, may_send: Callable[[], None]) -> Request:
@@ -107,11 +105,10 @@ class Asker:
 
     def _may_send(self, request: Request, checked_s: float) -> Callable[[], None]:
         """Return what keeps a request back that comes too late, or into other circumstances than it was made for."""
+        refuse_late = fence(self._ctx.clock, checked_s)
 
         def may_send() -> None:
-            late_s = self._ctx.clock.monotonic() - checked_s
-            if late_s > FENCE_S:
-                raise NotSent(f"the lease was checked {late_s:.1f} s ago (limit {FENCE_S:g} s)")
+            refuse_late()
             if why := self._why_not(request.symbol):
                 raise NotSent(why)
 

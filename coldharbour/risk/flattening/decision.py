@@ -6,7 +6,6 @@ still holds shares, a request or a stop move whose outcome is not known. Source:
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -32,12 +31,12 @@ from coldharbour.risk.flattening.model import (
 )
 from coldharbour.risk.grid import plain
 from coldharbour.risk.losses.model import Latch, Watch
+from coldharbour.risk.names import order_name
 from coldharbour.sessions import MarketSession, Phase
 
 LEAST_LEFT_S = 60.0  # of the session: later no stop is taken away, since its shares might stay open without it
 MOST_CLOSES, MOST_CANCELS = 3, 5  # attempts that the broker refused, or that are proved to have had no effect
 RETRY = timedelta(seconds=2)
-SLUG_LENGTH, DIGEST_LENGTH = 40, 32
 PENDING = frozenset({"pending_cancel", "pending_replace"})
 NUMBER = re.compile(r"\d[\d.,:]*")
 
@@ -79,10 +78,8 @@ def client_order_id(run: Run, symbol: str) -> str:
 
     So the broker itself refuses a second one, and every unknown outcome can be read back.
     """
-    latched_at = run.latched_at.timestamp()
-    facts = "\n".join((run.destination, run.latched_for, run.session_date.isoformat(), f"{latched_at:.6f}", symbol))
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:DIGEST_LENGTH]
-    return f"flat-{run.destination[:SLUG_LENGTH]}-{digest}"
+    latch = (run.latched_for, run.session_date.isoformat(), f"{run.latched_at.timestamp():.6f}")
+    return order_name("flat", run.destination, run.destination, *latch, symbol)
 
 
 def decide(scene: Scene, around: Around) -> list[Step]:
